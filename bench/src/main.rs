@@ -1,0 +1,2 @@
+//! Causeway benchmarks.
+fn main() {}

@@ -7,3 +7,17 @@
 // What travels.
 pub mod id;
 pub mod record;
+
+// How it travels.
+pub mod batch;
+pub mod codec;
+pub mod frame;
+mod wire;
+
+// Who may say what when.
+pub mod handshake;
+
+// Blame, bounds, versions.
+pub mod error;
+pub mod limits;
+pub mod version;

@@ -1,0 +1,32 @@
+//! From a plain batch to what travels, and back.
+//!
+//! A batch travels as a head (varints, see [`BatchHead`]) and a body. The body is the plain one, or its
+//! passage through the lane's zstd context. A context is one zstd frame that never ends, flushed after
+//! every batch: each batch finds the lane's last 256 KiB in the window, so small live batches compress
+//! as well as large ones. Both ends of a lane therefore see the same batches in the same order.
+//!
+//! A context has a number and a position, the plain bytes that went through it. Every head says where
+//! the encoder's context stood before the batch, so the decoder notices any difference at once:
+//!
+//! | Head's context | Position | Decoder |
+//! |---|---|---|
+//! | as before | as before | goes on |
+//! | higher | 0 | gives the old context back and begins anew |
+//! | anything else | | [`DecodeError::ContextMismatch`](crate::error::DecodeError) |
+//!
+//! A raw batch names the context but does not pass through it. When an encoder goes idle, its next
+//! batch, even an empty one, lets the decoder give its memory back too.
+//!
+//! The CRC32 is of the plain body: it is checked after decompression and so covers what TLS cannot see,
+//! memory and compressor at both ends.
+
+mod decoder;
+mod encoder;
+mod head;
+
+pub use decoder::LaneDecoder;
+pub use encoder::{EncodedBatch, LEVEL_DEFAULT, LaneEncoder};
+pub use head::{BatchHead, Codec};
+
+#[cfg(test)]
+mod tests;

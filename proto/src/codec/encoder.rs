@@ -1,0 +1,236 @@
+//! The source's end of a lane's compression.
+
+use bytes::Bytes;
+use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
+use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
+
+use super::{BatchHead, Codec};
+use crate::batch::PlainBatch;
+use crate::error::EncodeError;
+use crate::id::{BatchSeq, Epoch, LaneId};
+use crate::limits::{
+    BATCH_PLAIN_LEN_TARGET, BODY_SLACK, PLAIN_LEN_MAX, RAW_LEN_MIN, RAW_RUN_MAX, WINDOW_LOG,
+};
+
+/// The level where nothing else is said: the ratio of level 3 is 7 % better, for 1.6 times the CPU.
+pub const LEVEL_DEFAULT: i32 = 1;
+
+/// A batch ready for its QUIC stream: the head, then the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedBatch {
+    /// The head.
+    pub head: Bytes,
+    /// The body.
+    pub body: Bytes,
+    /// Length of both: what the batch costs in credit.
+    pub wire_len: usize,
+}
+
+/// Compresses the batches of a lane, in their order.
+pub struct LaneEncoder {
+    level: i32,
+    /// Made with the first batch that needs it.
+    zstd: Option<CCtx<'static>>,
+    context: u32,
+    context_position: u64,
+    /// Where output grows before it is copied to its exact size, so that a batch in flight holds no
+    /// more than its own bytes.
+    scratch: Vec<u8>,
+    raw_run: RawRun,
+}
+
+/// How long to send batches raw, untried, because those before did not shrink.
+#[derive(Debug, Default)]
+struct RawRun {
+    len: u32,
+    left: u32,
+}
+
+impl RawRun {
+    fn did_shrink(&mut self) {
+        *self = Self::default();
+    }
+
+    fn did_not_shrink(&mut self) {
+        self.len = (self.len * 2).clamp(1, RAW_RUN_MAX);
+        self.left = self.len;
+    }
+
+    /// Whether the next batch goes untried.
+    fn take(&mut self) -> bool {
+        let goes_untried = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        goes_untried
+    }
+}
+
+impl LaneEncoder {
+    /// An encoder without a context; it takes memory with its first batch.
+    pub fn new(level: i32) -> Self {
+        Self {
+            level,
+            zstd: None,
+            context: 0,
+            context_position: 0,
+            scratch: Vec::new(),
+            raw_run: RawRun::default(),
+        }
+    }
+
+    /// Encodes the next batch of the lane. On an error the context is given up, since the decoder will
+    /// not see what it swallowed; the encoder remains usable.
+    pub fn encode(
+        &mut self,
+        lane: LaneId,
+        seq: BatchSeq,
+        epoch: Epoch,
+        batch: &PlainBatch,
+    ) -> Result<EncodedBatch, EncodeError> {
+        let (len, max) = (batch.body.len(), PLAIN_LEN_MAX);
+        let too_long = EncodeError::TooLong {
+            field: "plain body",
+            len,
+            max,
+        };
+        let plain_len = u32::try_from(len)
+            .ok()
+            .filter(|_| len <= max)
+            .ok_or(too_long)?;
+        let compressed = self.compress(&batch.body).inspect_err(|_| self.idle())?;
+        let (codec, body) = match compressed {
+            Some(compressed) => (Codec::Zstd, compressed),
+            None => (Codec::Raw, batch.body.clone()),
+        };
+        let head = BatchHead {
+            lane,
+            seq,
+            follows: batch.follows,
+            through: batch.through,
+            record_count: batch.record_count,
+            epoch,
+            codec,
+            context: self.context,
+            context_position: self.context_position,
+            plain_len,
+            body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            crc: crc32fast::hash(&batch.body),
+        };
+        let head = head.encode().inspect_err(|_| self.reset())?;
+        if codec == Codec::Zstd {
+            self.context_position += u64::from(plain_len);
+        }
+        let wire_len = head.len() + body.len();
+        Ok(EncodedBatch {
+            head,
+            body,
+            wire_len,
+        })
+    }
+
+    /// The batch's passage through the context, or `None` where it travels raw.
+    fn compress(&mut self, plain: &[u8]) -> Result<Option<Bytes>, EncodeError> {
+        let is_small = plain.len() <= RAW_LEN_MIN;
+        if plain.is_empty() || (!is_small && self.raw_run.take()) {
+            return Ok(None);
+        }
+        let fits = self.run_zstd(plain)?;
+        let shrank = fits && self.scratch.len() < plain.len();
+        if shrank && !is_small {
+            self.raw_run.did_shrink();
+        }
+        let compressed =
+            (shrank || (fits && is_small)).then(|| Bytes::copy_from_slice(&self.scratch));
+        if compressed.is_none() {
+            self.raw_run.did_not_shrink();
+            self.reset();
+        }
+        if self.scratch.capacity() > 2 * BATCH_PLAIN_LEN_TARGET {
+            self.scratch = Vec::new();
+        }
+        Ok(compressed)
+    }
+
+    /// Runs `plain` through the context into `scratch`; `false` where the output does not fit into
+    /// what a body may have.
+    fn run_zstd(&mut self, plain: &[u8]) -> Result<bool, EncodeError> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            none => none.insert(new_context(self.level)?),
+        };
+        self.scratch.clear();
+        self.scratch.reserve_exact(plain.len() + BODY_SLACK);
+        let mut input = InBuffer::around(plain);
+        let mut output = OutBuffer::around(&mut self.scratch);
+        loop {
+            let left = zstd
+                .compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
+                .map_err(|_| EncodeError::Compressor)?;
+            if left == 0 && input.pos() == plain.len() {
+                return Ok(output.pos() <= plain.len() + BODY_SLACK);
+            }
+            if output.pos() == output.capacity() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Begins a new context: after a batch that was encoded and will not be sent, or a new level.
+    pub fn reset(&mut self) {
+        if self
+            .zstd
+            .as_mut()
+            .is_some_and(|z| z.reset(ResetDirective::SessionOnly).is_err())
+        {
+            self.zstd = None;
+        }
+        self.context = self.context.saturating_add(1);
+        self.context_position = 0;
+    }
+
+    /// Gives the context's memory back. The next batch that needs one begins a new context.
+    pub fn idle(&mut self) {
+        if self.zstd.take().is_some() {
+            self.reset();
+        }
+        self.scratch = Vec::new();
+    }
+
+    /// Sets the level, with a new context if it is another one.
+    pub fn set_level(&mut self, level: i32) {
+        if level != self.level {
+            self.level = level;
+            self.idle();
+        }
+    }
+
+    /// Bytes of memory that the encoder holds now.
+    pub fn memory(&self) -> usize {
+        self.scratch.capacity() + self.zstd.as_ref().map_or(0, CCtx::sizeof)
+    }
+}
+
+impl std::fmt::Debug for LaneEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneEncoder")
+            .field("level", &self.level)
+            .field("context", &self.context)
+            .field("context_position", &self.context_position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A zstd context for one endless frame: nothing in its header that a batch's head says already.
+fn new_context(level: i32) -> Result<CCtx<'static>, EncodeError> {
+    let mut zstd = CCtx::try_create().ok_or(EncodeError::Compressor)?;
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(WINDOW_LOG),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+        CParameter::DictIdFlag(false),
+    ] {
+        zstd.set_parameter(parameter)
+            .map_err(|_| EncodeError::Compressor)?;
+    }
+    Ok(zstd)
+}

@@ -24,7 +24,15 @@ pub fn blame(code: u32, description: &str) -> Blame {
         10070 | 10071 | 10164 | 10208 => Blame::Knowledge,
         // Message exceeds maximum, TTL invalid, rollups, counters, schedules, wrong stream named,
         // source header, TTL disabled.
-        10054 | 10060 | 10097 | 10111 | 10165 | 10166 | 10168..=10175 | 10188..=10192 | 10212
+        10054
+        | 10060
+        | 10097
+        | 10111
+        | 10165
+        | 10166
+        | 10168..=10175
+        | 10188..=10192
+        | 10212
         | 10227 => Blame::Record,
         // Stream store failed: full, or one message the store can never take.
         10077 if description.contains("too large") => Blame::Record,

@@ -20,13 +20,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::lane::{InLane, wire_len};
+use self::lane::InLane;
 use crate::batch::PlainBatch;
 use crate::checkpoint::TargetCheckpoint;
 use crate::codec::BatchHead;
 use crate::error::{DecodeError, PeerMisbehaved};
 use crate::frame::{Ack, Frame, Open, Rejected, Resume, Stall, StallReason};
 use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
+use crate::limits::credit_len;
 use crate::reconcile::{Applied, Reconciler, Scanned, Step, TargetFacts};
 use crate::residency::{ResidencyPolicy, Verdict};
 use crate::run::{Run, RunEnd, RunResult, Stalled};
@@ -96,8 +97,15 @@ pub enum Report {
 
 #[derive(Debug)]
 enum Phase {
-    Down { asked: bool, retry_at: Option<Duration> },
-    Reconciling { reconciler: Reconciler, asked: bool, step: Step },
+    Down {
+        asked: bool,
+        retry_at: Option<Duration>,
+    },
+    Reconciling {
+        reconciler: Reconciler,
+        asked: bool,
+        step: Step,
+    },
     Ready,
     Saving,
     Publishing(Run),
@@ -141,7 +149,10 @@ impl Receiver {
         let foreign_seen = checkpoint.is_some_and(|known| known.foreign_seen);
         Self {
             config,
-            phase: Phase::Down { asked: false, retry_at: None },
+            phase: Phase::Down {
+                asked: false,
+                retry_at: None,
+            },
             facts: None,
             checkpoint,
             applied: Applied::default(),
@@ -186,7 +197,11 @@ impl Receiver {
         self.follows = None;
         self.ack_due = None;
         self.decoding = None;
-        let keep = if matches!(self.phase, Phase::Publishing(_)) { self.retained.len() } else { 0 };
+        let keep = if matches!(self.phase, Phase::Publishing(_)) {
+            self.retained.len()
+        } else {
+            0
+        };
         self.retained.truncate(keep);
         self.decoded_len = self.retained.iter().map(|r| r.batch.body.len()).sum();
     }
@@ -198,7 +213,9 @@ impl Receiver {
         epoch: Epoch,
         result: Result<PlainBatch, DecodeError>,
     ) -> Result<(), LaneFault> {
-        let Some(wire_len) = self.decoding.take_if(|_| self.lane.as_ref().is_some_and(|l| l.id == lane))
+        let Some(wire_len) = self
+            .decoding
+            .take_if(|_| self.lane.as_ref().is_some_and(|l| l.id == lane))
         else {
             return Ok(()); // of a lane closed meanwhile
         };
@@ -206,7 +223,12 @@ impl Receiver {
         self.check_continuity(lane, epoch, &batch)?;
         self.follows = Some(batch.through);
         self.decoded_len += batch.body.len();
-        self.retained.push_back(Retained { batch, done: 0, wire_len, epoch });
+        self.retained.push_back(Retained {
+            batch,
+            done: 0,
+            wire_len,
+            epoch,
+        });
         Ok(())
     }
 
@@ -222,7 +244,11 @@ impl Receiver {
             }
             if batch.follows != expected {
                 let follows = batch.follows;
-                return Err(PeerMisbehaved::BatchDoesNotFollow { lane, follows, expected });
+                return Err(PeerMisbehaved::BatchDoesNotFollow {
+                    lane,
+                    follows,
+                    expected,
+                });
             }
             return Ok(());
         }
@@ -251,7 +277,11 @@ impl Receiver {
         let window = self.config.window_suffices;
         let reconciler = Reconciler::new(facts, self.newest(), sole, window);
         let step = reconciler.start();
-        self.phase = Phase::Reconciling { reconciler, asked: false, step };
+        self.phase = Phase::Reconciling {
+            reconciler,
+            asked: false,
+            step,
+        };
         self.conclude(step);
     }
 
@@ -259,18 +289,26 @@ impl Receiver {
     pub fn handle_target_down(&mut self, stalled: Stalled, now: Duration) {
         self.drop_run();
         self.stall(stalled);
-        self.phase = Phase::Down { asked: false, retry_at: Some(now + self.next_retry()) };
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: Some(now + self.next_retry()),
+        };
     }
 
     /// The connection to the target is new (or back): look before going on.
     pub fn handle_connected(&mut self) {
         self.drop_run();
-        self.phase = Phase::Down { asked: false, retry_at: None };
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: None,
+        };
     }
 
     /// A scan ended. A scan that failed is answered with `handle_target_down`.
     pub fn handle_scanned(&mut self, scanned: Scanned) {
-        let Phase::Reconciling { reconciler, .. } = &self.phase else { return };
+        let Phase::Reconciling { reconciler, .. } = &self.phase else {
+            return;
+        };
         let step = reconciler.handle_scanned(scanned);
         self.conclude(step);
     }
@@ -299,7 +337,10 @@ impl Receiver {
                 self.handle_target_down(Stalled { reason, detail }, now);
             }
             RunEnd::ConnectionLost => {
-                self.phase = Phase::Down { asked: true, retry_at: None };
+                self.phase = Phase::Down {
+                    asked: true,
+                    retry_at: None,
+                };
             }
         }
         if self.lane.is_none() && !matches!(self.phase, Phase::Publishing(_)) {
@@ -317,11 +358,17 @@ impl Receiver {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if let Phase::Down { asked, retry_at: Some(at) } = &mut self.phase
+        if let Phase::Down {
+            asked,
+            retry_at: Some(at),
+        } = &mut self.phase
             && *at <= now
         {
             *asked = false;
-            self.phase = Phase::Down { asked: false, retry_at: None };
+            self.phase = Phase::Down {
+                asked: false,
+                retry_at: None,
+            };
         }
     }
 
@@ -372,13 +419,23 @@ impl Receiver {
 
     fn poll_target(&mut self) -> Option<Action> {
         match &mut self.phase {
-            Phase::Down { asked, retry_at: None } if !*asked => {
+            Phase::Down {
+                asked,
+                retry_at: None,
+            } if !*asked => {
                 *asked = true;
                 Some(Action::Describe)
             }
-            Phase::Reconciling { asked, step: Step::Scan { from, to }, .. } if !*asked => {
+            Phase::Reconciling {
+                asked,
+                step: Step::Scan { from, to },
+                ..
+            } if !*asked => {
                 *asked = true;
-                Some(Action::Scan { from: *from, to: *to })
+                Some(Action::Scan {
+                    from: *from,
+                    to: *to,
+                })
             }
             _ => None,
         }
@@ -409,7 +466,7 @@ impl Receiver {
             return None;
         }
         let (head, body) = self.lane.as_mut()?.take_next()?;
-        self.decoding = Some(wire_len(&head, &body));
+        self.decoding = Some(credit_len(body.len()));
         Some(Action::Decode(head, body))
     }
 
@@ -427,7 +484,11 @@ impl Receiver {
 
     /// Whether the lane is open and the target is known.
     pub fn is_flowing(&self) -> bool {
-        self.lane.is_some() && matches!(self.phase, Phase::Ready | Phase::Publishing(_) | Phase::Saving)
+        self.lane.is_some()
+            && matches!(
+                self.phase,
+                Phase::Ready | Phase::Publishing(_) | Phase::Saving
+            )
     }
 
     /// Whether somebody else was seen writing a stream that the route should write alone.
@@ -464,5 +525,9 @@ fn tell_stall(lane: LaneId, stalled: &Stalled, told: &mut Option<StallReason>) -
         return None;
     }
     *told = Some(stalled.reason);
-    Some(Frame::Stall(Stall { lane, reason: stalled.reason, detail: stalled.detail.clone() }))
+    Some(Frame::Stall(Stall {
+        lane,
+        reason: stalled.reason,
+        detail: stalled.detail.clone(),
+    }))
 }

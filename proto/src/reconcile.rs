@@ -94,14 +94,22 @@ impl Reconciler {
         };
         let went_back = checkpoint.as_ref().is_some_and(behind);
         let known = if went_back { None } else { checkpoint };
-        Self { facts, known, sole, window_suffices, went_back }
+        Self {
+            facts,
+            known,
+            sole,
+            window_suffices,
+            went_back,
+        }
     }
 
     /// The first step.
     pub fn start(&self) -> Step {
         let last = self.facts.last_seq;
         let from = match &self.known {
-            Some(known) if known.target_seq == last => return self.done(self.applied(known), false),
+            Some(known) if known.target_seq == last => {
+                return self.done(self.applied(known), false);
+            }
             Some(known) => TargetSeq(known.target_seq.0 + 1),
             None if last == TargetSeq(0) => return self.done(Applied::default(), false),
             None => TargetSeq(self.facts.first_seq.0.max(1)),
@@ -109,7 +117,10 @@ impl Reconciler {
         if from > last {
             // All was purged or consumed, and no checkpoint says what it was.
             let unseen_behind = last.0 - self.known.map_or(TargetSeq(0), |k| k.target_seq).0;
-            return self.handle_scanned(Scanned { unseen_behind, ..Scanned::default() });
+            return self.handle_scanned(Scanned {
+                unseen_behind,
+                ..Scanned::default()
+            });
         }
         Step::Scan { from, to: last }
     }
@@ -121,7 +132,12 @@ impl Reconciler {
         let anchor = match scanned.last {
             Some(found) => {
                 let target_seq = found.target_seq;
-                Some(Applied { epoch, at: Some(found.source), target_seq, skip: 0 })
+                Some(Applied {
+                    epoch,
+                    at: Some(found.source),
+                    target_seq,
+                    skip: 0,
+                })
             }
             None => known,
         };
@@ -129,16 +145,25 @@ impl Reconciler {
         let proven = self.facts.evidence_stays || self.window_suffices;
         let target_seq = self.facts.last_seq;
         let applied = match anchor {
-            Some(anchor) if scanned.unseen_behind == 0 => Applied { target_seq, ..anchor },
+            Some(anchor) if scanned.unseen_behind == 0 => Applied {
+                target_seq,
+                ..anchor
+            },
             // Nobody else writes, so every sequence behind the anchor was one of our records.
-            Some(anchor) if alone => {
-                Applied { target_seq, skip: scanned.unseen_behind, ..anchor }
-            }
-            Some(anchor) if proven => Applied { target_seq, ..anchor },
+            Some(anchor) if alone => Applied {
+                target_seq,
+                skip: scanned.unseen_behind,
+                ..anchor
+            },
+            Some(anchor) if proven => Applied {
+                target_seq,
+                ..anchor
+            },
             // Nothing of ours is there. A stream that keeps its newest records would show it.
-            None if proven || self.went_back || self.nothing_ever_left(&scanned) => {
-                Applied { target_seq, ..Applied::default() }
-            }
+            None if proven || self.went_back || self.nothing_ever_left(&scanned) => Applied {
+                target_seq,
+                ..Applied::default()
+            },
             _ => return Step::Unknowable,
         };
         self.done(applied, scanned.foreign > 0)
@@ -159,7 +184,11 @@ impl Reconciler {
     }
 
     fn done(&self, applied: Applied, foreign: bool) -> Step {
-        Step::Done { applied, went_back: self.went_back, foreign_seen: foreign && self.sole }
+        Step::Done {
+            applied,
+            went_back: self.went_back,
+            foreign_seen: foreign && self.sole,
+        }
     }
 }
 
@@ -169,7 +198,10 @@ mod tests {
     use crate::id::{SourceSeq, StoredAt};
 
     fn position(seq: u64) -> Position {
-        Position { seq: SourceSeq(seq), stored_at: StoredAt(seq * 10) }
+        Position {
+            seq: SourceSeq(seq),
+            stored_at: StoredAt(seq * 10),
+        }
     }
 
     fn facts(first: u64, last: u64, evidence_stays: bool) -> TargetFacts {
@@ -192,8 +224,15 @@ mod tests {
     }
 
     fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned {
-        let last = Some(Evidence { source: position(source), target_seq: TargetSeq(target) });
-        Scanned { last, foreign, unseen_behind }
+        let last = Some(Evidence {
+            source: position(source),
+            target_seq: TargetSeq(target),
+        });
+        Scanned {
+            last,
+            foreign,
+            unseen_behind,
+        }
     }
 
     fn applied(step: Step) -> Applied {
@@ -207,22 +246,37 @@ mod tests {
     fn a_current_checkpoint_needs_no_look() {
         let r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
         let got = applied(r.start());
-        assert_eq!((got.at, got.epoch, got.skip), (Some(position(20)), Epoch(2), 0));
+        assert_eq!(
+            (got.at, got.epoch, got.skip),
+            (Some(position(20)), Epoch(2), 0)
+        );
     }
 
     #[test]
     fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
         let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
-        assert_eq!(r.start(), Step::Scan { from: TargetSeq(9), to: TargetSeq(10) });
+        assert_eq!(
+            r.start(),
+            Step::Scan {
+                from: TargetSeq(9),
+                to: TargetSeq(10)
+            }
+        );
         let got = applied(r.handle_scanned(found(24, 10, 0, 0)));
-        assert_eq!((got.at, got.target_seq, got.skip), (Some(position(24)), TargetSeq(10), 0));
+        assert_eq!(
+            (got.at, got.target_seq, got.skip),
+            (Some(position(24)), TargetSeq(10), 0)
+        );
     }
 
     #[test]
     fn a_sole_writer_counts_what_was_consumed() {
         let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
         let got = applied(r.start());
-        assert_eq!((got.at, got.target_seq, got.skip), (Some(position(20)), TargetSeq(11), 3));
+        assert_eq!(
+            (got.at, got.target_seq, got.skip),
+            (Some(position(20)), TargetSeq(11), 3)
+        );
     }
 
     #[test]
@@ -236,9 +290,17 @@ mod tests {
     #[test]
     fn a_target_that_went_back_is_searched_whole() {
         let r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
-        assert_eq!(r.start(), Step::Scan { from: TargetSeq(1), to: TargetSeq(5) });
+        assert_eq!(
+            r.start(),
+            Step::Scan {
+                from: TargetSeq(1),
+                to: TargetSeq(5)
+            }
+        );
         match r.handle_scanned(found(13, 5, 0, 0)) {
-            Step::Done { applied, went_back, .. } => {
+            Step::Done {
+                applied, went_back, ..
+            } => {
                 assert!(went_back);
                 assert_eq!((applied.at, applied.epoch), (Some(position(13)), Epoch(0)));
             }
@@ -258,6 +320,12 @@ mod tests {
     fn foreign_records_in_a_sole_writers_target_are_reported() {
         let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
         let step = r.handle_scanned(found(21, 9, 1, 0));
-        assert!(matches!(step, Step::Done { foreign_seen: true, .. }));
+        assert!(matches!(
+            step,
+            Step::Done {
+                foreign_seen: true,
+                ..
+            }
+        ));
     }
 }

@@ -66,18 +66,34 @@ pub fn read_from(
     facts: &SourceFacts,
 ) -> ReadFrom {
     let Some(after) = after else {
-        return ReadFrom { epoch: own.max(known_epoch), follows: first, started_over: false };
+        return ReadFrom {
+            epoch: own.max(known_epoch),
+            follows: first,
+            started_over: false,
+        };
     };
     let raised_here = known_epoch != Epoch(0) && own > known_epoch;
     if raised_here {
-        return ReadFrom { epoch: own, follows: first, started_over: true };
+        return ReadFrom {
+            epoch: own,
+            follows: first,
+            started_over: true,
+        };
     }
     if facts.holds(after) {
         let epoch = own.max(known_epoch);
-        return ReadFrom { epoch, follows: after.seq, started_over: false };
+        return ReadFrom {
+            epoch,
+            follows: after.seq,
+            started_over: false,
+        };
     }
     let follows = SourceSeq(facts.first_seq.0.saturating_sub(1));
-    ReadFrom { epoch: Epoch(own.max(known_epoch).0 + 1), follows, started_over: true }
+    ReadFrom {
+        epoch: Epoch(own.max(known_epoch).0 + 1),
+        follows,
+        started_over: true,
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +101,10 @@ mod tests {
     use super::*;
 
     fn at(seq: u64, time: u64) -> Position {
-        Position { seq: SourceSeq(seq), stored_at: StoredAt(time) }
+        Position {
+            seq: SourceSeq(seq),
+            stored_at: StoredAt(time),
+        }
     }
 
     fn facts(first: u64, last: u64, record_at: Option<u64>) -> SourceFacts {
@@ -99,49 +118,101 @@ mod tests {
     #[test]
     fn a_new_target_reads_from_the_start() {
         let got = read_from(Epoch(1), SourceSeq(41), Epoch(0), None, &facts(1, 90, None));
-        assert_eq!((got.epoch, got.follows, got.started_over), (Epoch(1), SourceSeq(41), false));
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(1), SourceSeq(41), false)
+        );
     }
 
     #[test]
     fn the_same_record_continues_and_the_higher_epoch_holds() {
-        let got =
-            read_from(Epoch(1), SourceSeq(0), Epoch(3), Some(at(7, 70)), &facts(1, 9, Some(70)));
-        assert_eq!((got.epoch, got.follows, got.started_over), (Epoch(3), SourceSeq(7), false));
+        let got = read_from(
+            Epoch(1),
+            SourceSeq(0),
+            Epoch(3),
+            Some(at(7, 70)),
+            &facts(1, 9, Some(70)),
+        );
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(3), SourceSeq(7), false)
+        );
     }
 
     #[test]
     fn an_expired_position_is_a_gap() {
-        let got = read_from(Epoch(1), SourceSeq(0), Epoch(1), Some(at(7, 70)), &facts(9, 12, None));
+        let got = read_from(
+            Epoch(1),
+            SourceSeq(0),
+            Epoch(1),
+            Some(at(7, 70)),
+            &facts(9, 12, None),
+        );
         assert_eq!((got.follows, got.started_over), (SourceSeq(7), false));
     }
 
     #[test]
     fn another_record_at_the_position_starts_over_in_a_new_epoch() {
-        let got =
-            read_from(Epoch(1), SourceSeq(0), Epoch(1), Some(at(7, 70)), &facts(1, 9, Some(71)));
-        assert_eq!((got.epoch, got.follows, got.started_over), (Epoch(2), SourceSeq(0), true));
+        let got = read_from(
+            Epoch(1),
+            SourceSeq(0),
+            Epoch(1),
+            Some(at(7, 70)),
+            &facts(1, 9, Some(71)),
+        );
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(2), SourceSeq(0), true)
+        );
     }
 
     #[test]
     fn a_stream_that_went_back_starts_over() {
-        let got = read_from(Epoch(2), SourceSeq(0), Epoch(2), Some(at(7, 70)), &facts(1, 5, None));
-        assert_eq!((got.epoch, got.follows, got.started_over), (Epoch(3), SourceSeq(0), true));
+        let got = read_from(
+            Epoch(2),
+            SourceSeq(0),
+            Epoch(2),
+            Some(at(7, 70)),
+            &facts(1, 5, None),
+        );
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(3), SourceSeq(0), true)
+        );
     }
 
     #[test]
     fn an_epoch_raised_here_overrides_what_an_older_target_knows() {
-        let got =
-            read_from(Epoch(3), SourceSeq(4), Epoch(2), Some(at(7, 70)), &facts(1, 9, Some(70)));
-        assert_eq!((got.epoch, got.follows, got.started_over), (Epoch(3), SourceSeq(4), true));
+        let got = read_from(
+            Epoch(3),
+            SourceSeq(4),
+            Epoch(2),
+            Some(at(7, 70)),
+            &facts(1, 9, Some(70)),
+        );
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(3), SourceSeq(4), true)
+        );
     }
 
     #[test]
     fn unknown_epoch_is_settled_by_the_name() {
-        let same =
-            read_from(Epoch(3), SourceSeq(0), Epoch(0), Some(at(7, 70)), &facts(1, 9, Some(70)));
+        let same = read_from(
+            Epoch(3),
+            SourceSeq(0),
+            Epoch(0),
+            Some(at(7, 70)),
+            &facts(1, 9, Some(70)),
+        );
         assert_eq!((same.epoch, same.follows), (Epoch(3), SourceSeq(7)));
-        let other =
-            read_from(Epoch(3), SourceSeq(0), Epoch(0), Some(at(7, 70)), &facts(1, 9, Some(1)));
+        let other = read_from(
+            Epoch(3),
+            SourceSeq(0),
+            Epoch(0),
+            Some(at(7, 70)),
+            &facts(1, 9, Some(1)),
+        );
         assert_eq!((other.epoch, other.started_over), (Epoch(4), true));
     }
 

@@ -30,7 +30,10 @@ impl Run {
     /// Position of the record with this index in the run.
     pub fn position(&self, index: u32) -> Option<Position> {
         let record = self.records().nth(index as usize)?;
-        Some(Position { seq: record.seq, stored_at: record.stored_at })
+        Some(Position {
+            seq: record.seq,
+            stored_at: record.stored_at,
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::batch::{BatchBuilder, PlainBatch};
 use crate::error::PeerMisbehaved;
 use crate::frame::{Ack, Credit, LaneClass, Open, Outcomes, Rejected, Resume};
 use crate::id::{BatchSeq, Epoch, LaneId, Position, RegionId, RouteName, SourceSeq, StreamName};
+use crate::limits::credit_len;
 use crate::record::RecordView;
 use crate::residency::{DenyReason, ResidencyPolicy, Verdict};
 use crate::resume::{ReadFrom, SourceFacts, read_from};
@@ -53,6 +54,10 @@ pub enum Admission {
     Denied(DenyReason),
     /// It has been in the target region before.
     Returned,
+    /// No batch can hold it: it is rejected here, and to be kept aside.
+    Rejected,
+    /// The open batch must be sealed first; the record was not taken.
+    Full,
 }
 
 /// A batch under way.
@@ -150,7 +155,9 @@ impl Sender {
     /// Closes the open batch and hands it over for encoding, if it has anything to say: records, or
     /// (while nothing is in flight) positions that held none for this route.
     pub fn seal(&mut self) -> Option<(BatchSeq, PlainBatch)> {
-        let Phase::Reading(lane) = &mut self.phase else { return None };
+        let Phase::Reading(lane) = &mut self.phase else {
+            return None;
+        };
         let only_positions = self.builder.is_empty();
         let moved = self.through.seq > self.follows;
         if !moved || (only_positions && !lane.flights.is_empty()) || self.asides.len() >= ASIDES_MAX
@@ -160,10 +167,16 @@ impl Sender {
         let mut tally = std::mem::take(&mut self.tally);
         tally.span = self.through.seq.0 - self.follows.0;
         tally.filtered = tally.span - tally.read - tally.lost_to_retention;
-        let batch = self.builder.seal(self.follows, self.through.seq);
+        let batch = self
+            .builder
+            .seal(self.follows, self.through.seq)
+            .expect("`through` is the last position handled, so it covers every record pushed");
         let seq = lane.next_batch;
         lane.next_batch = BatchSeq(seq.0 + 1);
-        lane.flights.push_back(Flight { through: self.through, tally });
+        lane.flights.push_back(Flight {
+            through: self.through,
+            tally,
+        });
         self.follows = self.through.seq;
         Some((seq, batch))
     }
@@ -180,14 +193,22 @@ impl Sender {
     ) -> Result<ReadFrom, PeerMisbehaved> {
         match self.phase {
             Phase::Opening { lane } if lane == resume.lane => {}
-            _ => return Err(PeerMisbehaved::WrongTime { lane: resume.lane, frame: "Resume" }),
+            _ => {
+                return Err(PeerMisbehaved::WrongTime {
+                    lane: resume.lane,
+                    frame: "Resume",
+                });
+            }
         }
         let from = read_from(self.epoch, first, resume.epoch, resume.after, facts);
         self.epoch = from.epoch;
         self.follows = from.follows;
         let resumed = match resume.after {
             Some(after) if after.seq == from.follows && !from.started_over => after,
-            _ => Position { seq: from.follows, ..Position::default() },
+            _ => Position {
+                seq: from.follows,
+                ..Position::default()
+            },
         };
         self.through = resumed;
         self.acknowledged = resumed;
@@ -205,8 +226,18 @@ impl Sender {
 
     /// A record was read, in source order. `returns` says that the target region is among its hops.
     pub fn handle_record(&mut self, record: &RecordView<'_>, returns: bool) -> Admission {
-        debug_assert!(record.seq > self.through.seq, "the reader delivers in order");
-        self.through = Position { seq: record.seq, stored_at: record.stored_at };
+        debug_assert!(
+            record.seq > self.through.seq,
+            "the reader delivers in order"
+        );
+        let at = Position {
+            seq: record.seq,
+            stored_at: record.stored_at,
+        };
+        if !self.builder.is_empty() && !self.builder.has_room(record) {
+            return Admission::Full;
+        }
+        self.through = at;
         self.tally.read += 1;
         if let Verdict::Deny(reason) = self.config.policy.judge(record.subject, &self.config.to) {
             self.tally.denied += 1;
@@ -216,16 +247,30 @@ impl Sender {
             self.tally.returned += 1;
             return Admission::Returned;
         }
+        if let Err(fault) = self.builder.push(record) {
+            self.tally.rejected += 1;
+            self.asides.insert(at.seq);
+            let lane = self.lane().unwrap_or_default();
+            self.to_keep.push_back(Rejected {
+                lane,
+                at,
+                code: 0,
+                reason: fault.to_string(),
+            });
+            return Admission::Rejected;
+        }
         self.tally.admitted += 1;
         self.tally.payload_bytes += record.size() as u64;
-        self.builder.push(record);
         Admission::Batched
     }
 
     /// Up to `through` the stream holds nothing more for this route.
     pub fn handle_nothing_through(&mut self, through: SourceSeq) {
         if through > self.through.seq {
-            self.through = Position { seq: through, ..Position::default() };
+            self.through = Position {
+                seq: through,
+                ..Position::default()
+            };
         }
     }
 
@@ -237,10 +282,10 @@ impl Sender {
         }
     }
 
-    /// A batch was encoded and takes this much of the credit.
-    pub fn handle_encoded(&mut self, wire_len: u64) {
+    /// A batch with this encoded body leaves, and takes its part of the credit.
+    pub fn handle_sent(&mut self, body_len: usize) {
         if let Phase::Reading(lane) = &mut self.phase {
-            lane.wire_sent += wire_len;
+            lane.wire_sent += credit_len(body_len);
         }
     }
 
@@ -260,7 +305,10 @@ impl Sender {
         let position = rejected.at.seq;
         let in_flight = position > self.acknowledged.seq && position <= self.follows;
         if !in_flight || self.asides.len() >= ASIDES_MAX + 8192 {
-            return Err(PeerMisbehaved::WrongTime { lane: rejected.lane, frame: "Rejected" });
+            return Err(PeerMisbehaved::WrongTime {
+                lane: rejected.lane,
+                frame: "Rejected",
+            });
         }
         self.asides.insert(position);
         self.to_keep.push_back(rejected);
@@ -275,8 +323,15 @@ impl Sender {
     /// The target settled everything up to the end of a batch.
     pub fn handle_ack(&mut self, ack: &Ack) -> Result<(), PeerMisbehaved> {
         let lane = self.lane_mut(ack.lane)?;
-        if !lane.flights.iter().any(|flight| flight.through.seq == ack.through) {
-            return Err(PeerMisbehaved::AckNotSent { lane: ack.lane, through: ack.through });
+        if !lane
+            .flights
+            .iter()
+            .any(|flight| flight.through.seq == ack.through)
+        {
+            return Err(PeerMisbehaved::AckNotSent {
+                lane: ack.lane,
+                through: ack.through,
+            });
         }
         let mut settled = Tally::default();
         let mut reached = Position::default();
@@ -292,7 +347,7 @@ impl Sender {
         }
         settled.stored = delta.stored;
         settled.duplicate = delta.duplicate;
-        settled.rejected = delta.rejected;
+        settled.rejected += delta.rejected;
         settled.expired = delta.expired;
         settled.denied += delta.denied;
         self.totals += settled;
@@ -320,12 +375,13 @@ impl Sender {
             || self.builder.record_count() >= self.config.batch_records_max
     }
 
-    /// Whether credit lets an encoded batch of `wire_len` bytes leave. One batch alone may always
+    /// Whether credit lets a batch with this encoded body leave. One batch alone may always
     /// leave, or a record larger than the credit would wait for ever.
-    pub fn may_send(&self, wire_len: u64) -> bool {
+    pub fn may_send(&self, body_len: usize) -> bool {
         match &self.phase {
             Phase::Reading(lane) => {
-                lane.wire_sent + wire_len <= lane.credit_limit || lane.flights.len() <= 1
+                lane.wire_sent + credit_len(body_len) <= lane.credit_limit
+                    || lane.flights.len() <= 1
             }
             _ => false,
         }
@@ -356,9 +412,10 @@ impl Sender {
     /// All up to here is settled at the target, or kept aside. What a checkpoint may say.
     pub fn watermark(&self) -> Position {
         match self.asides.first() {
-            Some(aside) if *aside <= self.acknowledged.seq => {
-                Position { seq: SourceSeq(aside.0 - 1), ..Position::default() }
-            }
+            Some(aside) if *aside <= self.acknowledged.seq => Position {
+                seq: SourceSeq(aside.0 - 1),
+                ..Position::default()
+            },
             _ => self.acknowledged,
         }
     }

@@ -67,7 +67,13 @@ mod tests {
 
     #[test]
     fn books_balance_only_when_each_record_ended_once() {
-        let mut tally = Tally { read: 5, stored: 3, denied: 1, returned: 1, ..Tally::default() };
+        let mut tally = Tally {
+            read: 5,
+            stored: 3,
+            denied: 1,
+            returned: 1,
+            ..Tally::default()
+        };
         tally.span = 9;
         tally.filtered = 4;
         assert!(tally.balances());

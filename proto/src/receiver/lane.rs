@@ -8,6 +8,7 @@ use crate::codec::BatchHead;
 use crate::error::PeerMisbehaved;
 use crate::frame::{Credit, Outcomes};
 use crate::id::{BatchSeq, LaneId};
+use crate::limits::credit_len;
 
 /// Batches that may wait for one before them. QUIC streams overtake each other only as far as the
 /// stream limit lets them.
@@ -48,7 +49,7 @@ impl InLane {
         if seq < self.next || ahead > REORDER_MAX || self.waiting.contains_key(&seq) {
             return Err(PeerMisbehaved::BatchSeqWrong { lane: self.id, seq });
         }
-        let wire_len = wire_len(&head, &body);
+        let wire_len = credit_len(body.len());
         let alone = self.received == self.consumed;
         self.received += wire_len;
         // A batch larger than the whole credit may travel alone; with batches overtaking each
@@ -80,16 +81,14 @@ impl InLane {
             return None;
         }
         self.limit = limit;
-        Some(Credit { lane: self.id, limit })
+        Some(Credit {
+            lane: self.id,
+            limit,
+        })
     }
 
     /// The credit granted so far, cumulative.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
-}
-
-/// What a batch takes of the credit: its body and the head's fields, not QUIC's overhead.
-pub(super) fn wire_len(head: &BatchHead, body: &Bytes) -> u64 {
-    (head.encoded_len() + body.len()) as u64
 }

@@ -1,6 +1,7 @@
 //! How records leave the receiver: into a run, and out of it with an outcome.
 
 use super::*;
+use crate::frame::{CloseLane, LaneCloseReason, Outcomes, clip_detail};
 
 impl Receiver {
     /// The newest knowledge of the target: this process's own, or else the store's.
@@ -10,7 +11,11 @@ impl Receiver {
 
     pub(super) fn conclude(&mut self, step: Step) {
         match step {
-            Step::Done { applied, went_back, foreign_seen } => {
+            Step::Done {
+                applied,
+                went_back,
+                foreign_seen,
+            } => {
                 if went_back {
                     self.out.push_back(Action::Report(Report::TargetWentBack));
                     self.reopen_after_going_back(&applied);
@@ -27,9 +32,10 @@ impl Receiver {
             Step::Unknowable => {
                 self.stall(Stalled {
                     reason: StallReason::TargetUnfit,
-                    detail: "the target no longer shows what it has of this route; seek the route, \
+                    detail:
+                        "the target no longer shows what it has of this route; seek the route, \
                              or set exactly_once = \"window\""
-                        .into(),
+                            .into(),
                 });
             }
             Step::Scan { .. } => {
@@ -47,10 +53,10 @@ impl Receiver {
         if applied.at == self.applied.at {
             return;
         }
-        let reason = crate::frame::LaneCloseReason::TargetReset;
+        let reason = LaneCloseReason::TargetReset;
         let detail = "the target stream went back".to_owned();
         let id = lane.id;
-        self.out.push_back(Action::Send(Frame::CloseLane(crate::frame::CloseLane {
+        self.out.push_back(Action::Send(Frame::CloseLane(CloseLane {
             lane: id,
             reason,
             detail,
@@ -70,7 +76,9 @@ impl Receiver {
         self.applied.target_seq = applied.target_seq;
         self.applied.skip = applied.skip;
         let Some(at) = applied.at else { return };
-        let Some(stored) = self.stored_through(at) else { return };
+        let Some(stored) = self.stored_through(at) else {
+            return;
+        };
         self.count_stored(stored);
         self.settle_records(stored);
         self.applied.at = self.applied.at.max(Some(at));
@@ -80,7 +88,12 @@ impl Receiver {
     fn stored_through(&self, at: Position) -> Option<u32> {
         let mut count = 0;
         for retained in &self.retained {
-            for record in retained.batch.iter().map_while(Result::ok).skip(retained.done as usize) {
+            for record in retained
+                .batch
+                .iter()
+                .map_while(Result::ok)
+                .skip(retained.done as usize)
+            {
                 count += 1;
                 if record.seq == at.seq && record.stored_at == at.stored_at {
                     return Some(count);
@@ -94,7 +107,9 @@ impl Receiver {
     fn settle_records(&mut self, count: u32) {
         let mut left = count;
         while left > 0 {
-            let Some(head) = self.retained.front_mut() else { return };
+            let Some(head) = self.retained.front_mut() else {
+                return;
+            };
             let here = left.min(head.batch.record_count - head.done);
             head.done += here;
             left -= here;
@@ -113,9 +128,16 @@ impl Receiver {
     pub(super) fn settle_leading(&mut self) {
         loop {
             self.finish_whole_batches();
-            let Some(head) = self.retained.front() else { return };
-            let Some(Ok(record)) = head.batch.iter().nth(head.done as usize) else { return };
-            let position = Position { seq: record.seq, stored_at: record.stored_at };
+            let Some(head) = self.retained.front() else {
+                return;
+            };
+            let Some(Ok(record)) = head.batch.iter().nth(head.done as usize) else {
+                return;
+            };
+            let position = Position {
+                seq: record.seq,
+                stored_at: record.stored_at,
+            };
             if self.applied.skip > 0 {
                 self.applied.skip -= 1;
                 self.outcome(|outcomes| outcomes.duplicate += 1);
@@ -129,10 +151,13 @@ impl Receiver {
     }
 
     fn is_denied(&self, subject: &[u8]) -> bool {
-        !matches!(self.config.policy.judge(subject, &self.config.here), Verdict::Forward)
+        !matches!(
+            self.config.policy.judge(subject, &self.config.here),
+            Verdict::Forward
+        )
     }
 
-    fn outcome(&mut self, count: impl FnOnce(&mut crate::frame::Outcomes)) {
+    fn outcome(&mut self, count: impl FnOnce(&mut Outcomes)) {
         if let Some(lane) = &mut self.lane {
             count(&mut lane.outcomes);
         }
@@ -149,17 +174,26 @@ impl Receiver {
 
     /// Batches at the head of which nothing is left are acknowledged.
     fn finish_whole_batches(&mut self) {
-        while self.retained.front().is_some_and(|head| head.done == head.batch.record_count) {
+        while self
+            .retained
+            .front()
+            .is_some_and(|head| head.done == head.batch.record_count)
+        {
             self.pop_settled();
         }
     }
 
     fn pop_settled(&mut self) {
-        let Some(head) = self.retained.pop_front() else { return };
+        let Some(head) = self.retained.pop_front() else {
+            return;
+        };
         self.decoded_len -= head.batch.body.len();
         let through = head.batch.through;
         if self.applied.at.is_none_or(|at| at.seq < through) {
-            self.applied.at = Some(Position { seq: through, ..Position::default() });
+            self.applied.at = Some(Position {
+                seq: through,
+                ..Position::default()
+            });
         }
         if let Some(lane) = &mut self.lane {
             lane.release(head.wire_len);
@@ -172,7 +206,11 @@ impl Receiver {
     pub(super) fn poll_ack(&mut self) -> Option<Frame> {
         let lane = self.lane.as_mut()?;
         if let Some(through) = self.ack_due.take() {
-            return Some(Frame::Ack(Ack { lane: lane.id, through, outcomes: lane.outcomes }));
+            return Some(Frame::Ack(Ack {
+                lane: lane.id,
+                through,
+                outcomes: lane.outcomes,
+            }));
         }
         lane.poll_credit().map(Frame::Credit)
     }
@@ -194,10 +232,13 @@ impl Receiver {
             }
             run.batches.push(retained.batch.clone());
             len += retained.batch.body.len();
-            let records = retained.batch.iter().map_while(Result::ok).skip(retained.done as usize);
+            let records = retained
+                .batch
+                .iter()
+                .map_while(Result::ok)
+                .skip(retained.done as usize);
             for record in records {
-                if self.is_denied(record.subject)
-                    || run.record_count == self.config.run_records_max
+                if self.is_denied(record.subject) || run.record_count == self.config.run_records_max
                 {
                     return (run.record_count > 0).then_some(run);
                 }
@@ -225,15 +266,26 @@ impl Receiver {
 
     /// The record behind the stored ones will not be published.
     pub(super) fn set_aside(&mut self, run: &Run, index: u32, refusal: Option<(u32, String)>) {
-        let Some(at) = run.position(index) else { return };
+        let Some(at) = run.position(index) else {
+            return;
+        };
         if let (Some((code, reason)), Some(lane)) = (refusal.as_ref(), &self.lane) {
-            let reason = bounded(reason);
-            let rejected = Rejected { lane: lane.id, at, code: *code, reason };
+            let reason = clip_detail(reason);
+            let rejected = Rejected {
+                lane: lane.id,
+                at,
+                code: *code,
+                reason,
+            };
             self.out.push_back(Action::Send(Frame::Rejected(rejected)));
         }
         let rejected = refusal.is_some();
         self.outcome(|outcomes| {
-            if rejected { outcomes.rejected += 1 } else { outcomes.expired += 1 }
+            if rejected {
+                outcomes.rejected += 1
+            } else {
+                outcomes.expired += 1
+            }
         });
         self.pass(at);
         // Arithmetic on the target's sequences must never count a record that took none.
@@ -244,7 +296,9 @@ impl Receiver {
     }
 
     pub(super) fn save(&mut self, now: bool) {
-        let (Some(at), Some(facts)) = (self.applied.at, self.facts) else { return };
+        let (Some(at), Some(facts)) = (self.applied.at, self.facts) else {
+            return;
+        };
         if self.applied.skip > 0 {
             return; // `at` names the position before records that are stored: keep the old anchor
         }
@@ -260,7 +314,10 @@ impl Receiver {
 
     /// A run whose fate the connection took with it is found out about by reconciling.
     pub(super) fn drop_run(&mut self) {
-        self.phase = Phase::Down { asked: false, retry_at: None };
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: None,
+        };
     }
 
     pub(super) fn stall(&mut self, stalled: Stalled) {
@@ -274,10 +331,17 @@ impl Receiver {
 
     pub(super) fn clear_stall(&mut self) {
         self.stalled = None;
-        if self.told_stall.take().is_some_and(|told| told != StallReason::None)
+        if self
+            .told_stall
+            .take()
+            .is_some_and(|told| told != StallReason::None)
             && let Some(lane) = &self.lane
         {
-            let stall = Stall { lane: lane.id, reason: StallReason::None, detail: String::new() };
+            let stall = Stall {
+                lane: lane.id,
+                reason: StallReason::None,
+                detail: String::new(),
+            };
             self.out.push_back(Action::Send(Frame::Stall(stall)));
         }
     }
@@ -287,12 +351,4 @@ impl Receiver {
         self.retry = (self.retry * 2).min(RETRY_MAX);
         wait
     }
-}
-
-fn bounded(reason: &str) -> String {
-    let mut end = reason.len().min(crate::limits::DETAIL_LEN_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason[..end].to_owned()
 }

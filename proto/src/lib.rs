@@ -7,3 +7,5 @@
 // What travels.
 pub mod id;
 pub mod record;
+pub mod residency;
+pub mod subject;

@@ -111,4 +111,6 @@ fn is_subject(subject: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -67,9 +67,10 @@ pub const BATCH_HEAD_LEN_MAX: usize = 2 + 10 * 8 + 4;
 /// refused before the memory is taken.
 pub const WINDOW_LOG: u32 = 18;
 
-/// Output memory that the decoder takes at once. It grows only as output appears, so a peer that
-/// claims a large batch has to send one. Equal to the batch target: the common case grows never.
-pub const DECODE_STEP: usize = BATCH_PLAIN_LEN_TARGET;
+/// Output memory that the decoder takes before any output appears; beyond it memory only doubles as
+/// output fills it, so a peer that claims a large batch has to send one. A batch of the target size,
+/// which its last record may overshoot, fits at once.
+pub const DECODE_STEP: usize = 2 * BATCH_PLAIN_LEN_TARGET;
 
 /// Plain bytes up to which a batch goes through the zstd context even when that does not shrink it.
 /// The cost is a dozen bytes; the gain is that small live batches fill the context and then do shrink.
@@ -99,7 +100,7 @@ const _: () = assert!(
     BATCH_PLAIN_LEN_TARGET / RECORD_LEN_MIN <= BATCH_RECORD_COUNT_MAX as usize,
     "a batch reaches its target before its count, whatever the records"
 );
-const _: () = assert!(DECODE_STEP <= PLAIN_LEN_MAX);
+const _: () = assert!(BATCH_PLAIN_LEN_TARGET < DECODE_STEP && DECODE_STEP <= PLAIN_LEN_MAX);
 const _: () = assert!(
     BATCH_PLAIN_LEN_TARGET <= 1 << WINDOW_LOG,
     "a batch finds the whole batch before it in the window"

@@ -87,7 +87,9 @@ impl LaneDecoder {
                     Some(zstd) => zstd,
                     none => none.insert(new_context()?),
                 };
-                decompress(zstd, body, head.plain_len).map(Bytes::from)
+                let mut plain = Vec::new();
+                decompress(zstd, body, head.plain_len, &mut plain)?;
+                Ok(plain.into())
             }
         }
     }
@@ -137,19 +139,19 @@ fn checked_batch(head: &BatchHead, body: Bytes) -> Result<PlainBatch, DecodeErro
     Ok(batch)
 }
 
-/// Decompresses a body to exactly `plain_len` bytes.
+/// Decompresses a body into `plain`, which is empty, to exactly `plain_len` bytes.
 ///
-/// One byte more than that may be written, which shows a body that holds too much.
-fn decompress(
+/// Room is made for one byte more than that, which shows a body that holds too much.
+pub(super) fn decompress(
     zstd: &mut DCtx<'static>,
     body: &[u8],
     plain_len: u32,
-) -> Result<Vec<u8>, DecodeError> {
+    plain: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let wanted = plain_len as usize;
     let mismatch = DecodeError::PlainLenMismatch {
         declared: plain_len,
     };
-    let mut plain = Vec::new();
     let mut input = InBuffer::around(body);
     loop {
         if plain.len() == plain.capacity() {
@@ -158,7 +160,7 @@ fn decompress(
         let before = (input.pos(), plain.len());
         let pos = plain.len();
         let hint = zstd
-            .decompress_stream(&mut OutBuffer::around_pos(&mut plain, pos), &mut input)
+            .decompress_stream(&mut OutBuffer::around_pos(plain, pos), &mut input)
             .map_err(|_| DecodeError::Undecodable)?;
         if plain.len() > wanted {
             return Err(mismatch);
@@ -174,13 +176,13 @@ fn decompress(
         }
     }
     if plain.len() == wanted {
-        Ok(plain)
+        Ok(())
     } else {
         Err(mismatch)
     }
 }
 
-fn new_context() -> Result<DCtx<'static>, DecodeError> {
+pub(super) fn new_context() -> Result<DCtx<'static>, DecodeError> {
     let mut zstd = DCtx::try_create().ok_or(DecodeError::Undecodable)?;
     let bounded = zstd
         .reset(ResetDirective::SessionOnly)

@@ -1,1 +1,2 @@
 //! The Causeway sidecar.
+pub mod link;

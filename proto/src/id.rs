@@ -30,7 +30,10 @@ fn check_name(text: &str, len_max: usize) -> Result<(), InvalidName> {
     if text.len() > len_max {
         return Err(InvalidName::TooLong(len_max));
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
+    match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
+    {
         Some(c) => Err(InvalidName::Character(c)),
         None => Ok(()),
     }

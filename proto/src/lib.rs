@@ -7,6 +7,8 @@
 // What travels.
 pub mod id;
 pub mod record;
+pub mod residency;
+pub mod subject;
 
 // How it travels.
 pub mod batch;
@@ -15,7 +17,15 @@ pub mod frame;
 mod wire;
 
 // Who may say what when.
+pub mod blame;
+pub mod checkpoint;
 pub mod handshake;
+pub mod receiver;
+pub mod reconcile;
+pub mod resume;
+pub mod run;
+pub mod sender;
+pub mod tally;
 
 // Blame, bounds, versions.
 pub mod error;

@@ -109,3 +109,8 @@ const _: () = assert!(
     RAW_LEN_MIN <= 128 * KIB && BODY_SLACK >= 32,
     "a small batch is one zstd block"
 );
+
+/// What a batch takes of its lane's credit, on both ends: its body, and its head at the largest.
+pub const fn credit_len(body_len: usize) -> u64 {
+    (body_len + BATCH_HEAD_LEN_MAX) as u64
+}

@@ -75,6 +75,9 @@ pub enum PeerMisbehaved {
     /// A batch of an epoch other than the lane's.
     #[error("batch of another epoch on lane {0}")]
     WrongEpoch(LaneId),
+    /// The outcomes of an ack do not add up to the records it covers.
+    #[error("outcomes of lane {0} do not add up to the records acknowledged")]
+    OutcomesUnbalanced(LaneId),
     /// An answer to a ping that was not sent.
     #[error("unexpected Pong")]
     UnexpectedPong,

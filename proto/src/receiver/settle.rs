@@ -1,0 +1,354 @@
+//! How records leave the receiver: into a run, and out of it with an outcome.
+
+use super::*;
+use crate::frame::{CloseLane, LaneCloseReason, Outcomes, clip_detail};
+
+impl Receiver {
+    /// The newest knowledge of the target: this process's own, or else the store's.
+    pub(super) fn newest(&self) -> Option<TargetCheckpoint> {
+        self.checkpoint
+    }
+
+    pub(super) fn conclude(&mut self, step: Step) {
+        match step {
+            Step::Done {
+                applied,
+                went_back,
+                foreign_seen,
+            } => {
+                if went_back {
+                    self.out.push_back(Action::Report(Report::TargetWentBack));
+                    self.reopen_after_going_back(&applied);
+                }
+                if foreign_seen && !self.foreign_seen {
+                    self.foreign_seen = true;
+                    self.out.push_back(Action::Report(Report::ForeignWriter));
+                }
+                self.adopt(applied);
+                self.phase = Phase::Ready;
+                self.clear_stall();
+                self.save(false);
+            }
+            Step::Unknowable => {
+                self.stall(Stalled {
+                    reason: StallReason::TargetUnfit,
+                    detail:
+                        "the target no longer shows what it has of this route; seek the route, \
+                             or set exactly_once = \"window\""
+                            .into(),
+                });
+            }
+            Step::Scan { .. } => {
+                if let Phase::Reconciling { step: current, .. } = &mut self.phase {
+                    *current = step;
+                }
+            }
+        }
+    }
+
+    /// Records on the way build on what the target lost: they are dropped and the source is asked
+    /// to open the lane anew, further back.
+    fn reopen_after_going_back(&mut self, applied: &Applied) {
+        let Some(lane) = &self.lane else { return };
+        if applied.at == self.applied.at {
+            return;
+        }
+        let reason = LaneCloseReason::TargetReset;
+        let detail = "the target stream went back".to_owned();
+        let id = lane.id;
+        self.out.push_back(Action::Send(Frame::CloseLane(CloseLane {
+            lane: id,
+            reason,
+            detail,
+        })));
+        self.handle_lane_lost();
+        self.retained.clear();
+        self.decoded_len = 0;
+    }
+
+    /// Takes over what reconciliation found. With records under way, those that the target shows
+    /// by name are settled; a position of another epoch matches none of them and settles nothing.
+    fn adopt(&mut self, applied: Applied) {
+        if self.follows.is_none() {
+            self.applied = applied;
+            return;
+        }
+        self.applied.target_seq = applied.target_seq;
+        self.applied.skip = applied.skip;
+        let Some(at) = applied.at else { return };
+        let Some(stored) = self.stored_through(at) else {
+            return;
+        };
+        self.count_stored(stored);
+        self.settle_records(stored);
+        self.applied.at = self.applied.at.max(Some(at));
+    }
+
+    /// How many unsettled records end with the one named `at`; `None` if it is not among them.
+    fn stored_through(&self, at: Position) -> Option<u32> {
+        let mut count = 0;
+        for retained in &self.retained {
+            for record in retained
+                .batch
+                .iter()
+                .map_while(Result::ok)
+                .skip(retained.done as usize)
+            {
+                count += 1;
+                if record.seq == at.seq && record.stored_at == at.stored_at {
+                    return Some(count);
+                }
+            }
+        }
+        None
+    }
+
+    /// The first `count` unsettled records have their outcome.
+    fn settle_records(&mut self, count: u32) {
+        let mut left = count;
+        while left > 0 {
+            let Some(head) = self.retained.front_mut() else {
+                return;
+            };
+            let here = left.min(head.batch.record_count - head.done);
+            head.done += here;
+            left -= here;
+            self.finish_whole_batches();
+        }
+    }
+
+    fn count_stored(&mut self, count: u32) {
+        if let Some(lane) = &mut self.lane {
+            lane.outcomes.stored += u64::from(count);
+        }
+    }
+
+    /// Settles what needs no publishing at the head: batches without records left, records denied
+    /// here, records that arithmetic says are stored.
+    pub(super) fn settle_leading(&mut self) {
+        loop {
+            self.finish_whole_batches();
+            let Some(head) = self.retained.front() else {
+                return;
+            };
+            let Some(Ok(record)) = head.batch.iter().nth(head.done as usize) else {
+                return;
+            };
+            let position = Position {
+                seq: record.seq,
+                stored_at: record.stored_at,
+            };
+            if self.applied.skip > 0 {
+                self.applied.skip -= 1;
+                self.outcome(|outcomes| outcomes.duplicate += 1);
+            } else if self.is_denied(record.subject) {
+                self.outcome(|outcomes| outcomes.denied += 1);
+            } else {
+                return;
+            }
+            self.pass(position);
+        }
+    }
+
+    fn is_denied(&self, subject: &[u8]) -> bool {
+        !matches!(
+            self.config.policy.judge(subject, &self.config.here),
+            Verdict::Forward
+        )
+    }
+
+    fn outcome(&mut self, count: impl FnOnce(&mut Outcomes)) {
+        if let Some(lane) = &mut self.lane {
+            count(&mut lane.outcomes);
+        }
+    }
+
+    /// One record at the head has its outcome.
+    fn pass(&mut self, position: Position) {
+        self.applied.at = Some(position);
+        if let Some(head) = self.retained.front_mut() {
+            head.done += 1;
+        }
+        self.finish_whole_batches();
+    }
+
+    /// Batches at the head of which nothing is left are acknowledged.
+    fn finish_whole_batches(&mut self) {
+        while self
+            .retained
+            .front()
+            .is_some_and(|head| head.done == head.batch.record_count)
+        {
+            self.pop_settled();
+        }
+    }
+
+    fn pop_settled(&mut self) {
+        let Some(head) = self.retained.pop_front() else {
+            return;
+        };
+        self.decoded_len -= head.batch.body.len();
+        let through = head.batch.through;
+        if self.applied.at.is_none_or(|at| at.seq < through) {
+            self.applied.at = Some(Position {
+                seq: through,
+                ..Position::default()
+            });
+        }
+        if let Some(lane) = &mut self.lane {
+            lane.release(head.wire_len);
+            self.ack_due = Some(through);
+        }
+        self.save(false);
+    }
+
+    /// What the source should hear: one ack for all batches settled since the last.
+    pub(super) fn poll_ack(&mut self) -> Option<Frame> {
+        let lane = self.lane.as_mut()?;
+        if let Some(through) = self.ack_due.take() {
+            return Some(Frame::Ack(Ack {
+                lane: lane.id,
+                through,
+                outcomes: lane.outcomes,
+            }));
+        }
+        lane.poll_credit().map(Frame::Credit)
+    }
+
+    /// The records to publish next: as many as lie there, so that a run grows by itself when the
+    /// target is slower than the link and is one record when it is not.
+    pub(super) fn form_run(&self) -> Option<Run> {
+        let first = self.retained.front()?;
+        let mut run = Run {
+            batches: Vec::new(),
+            skip: first.done,
+            record_count: 0,
+            expected_last: self.is_sole().then_some(self.applied.target_seq),
+        };
+        let mut len = 0;
+        for retained in &self.retained {
+            if len >= self.config.run_len_max || run.record_count >= self.config.run_records_max {
+                break;
+            }
+            run.batches.push(retained.batch.clone());
+            len += retained.batch.body.len();
+            let records = retained
+                .batch
+                .iter()
+                .map_while(Result::ok)
+                .skip(retained.done as usize);
+            for record in records {
+                if self.is_denied(record.subject) || run.record_count == self.config.run_records_max
+                {
+                    return (run.record_count > 0).then_some(run);
+                }
+                run.record_count += 1;
+            }
+        }
+        (run.record_count > 0).then_some(run)
+    }
+
+    fn is_sole(&self) -> bool {
+        self.config.sole && !self.foreign_seen
+    }
+
+    pub(super) fn settle_stored(&mut self, run: &Run, result: &RunResult) {
+        if let Some(last_seq) = result.last_seq {
+            self.applied.target_seq = last_seq;
+        }
+        self.count_stored(result.stored);
+        if let Some(position) = run.position(result.stored - 1) {
+            self.applied.at = Some(position);
+        }
+        self.settle_records(result.stored);
+        self.save(false);
+    }
+
+    /// The record behind the stored ones will not be published.
+    pub(super) fn set_aside(&mut self, run: &Run, index: u32, refusal: Option<(u32, String)>) {
+        let Some(at) = run.position(index) else {
+            return;
+        };
+        if let (Some((code, reason)), Some(lane)) = (refusal.as_ref(), &self.lane) {
+            let reason = clip_detail(reason);
+            let rejected = Rejected {
+                lane: lane.id,
+                at,
+                code: *code,
+                reason,
+            };
+            self.out.push_back(Action::Send(Frame::Rejected(rejected)));
+        }
+        let rejected = refusal.is_some();
+        self.outcome(|outcomes| {
+            if rejected {
+                outcomes.rejected += 1
+            } else {
+                outcomes.expired += 1
+            }
+        });
+        self.pass(at);
+        // Arithmetic on the target's sequences must never count a record that took none.
+        if self.facts.is_some_and(|facts| !facts.evidence_stays) {
+            self.phase = Phase::Saving;
+            self.save(true);
+        }
+    }
+
+    pub(super) fn save(&mut self, now: bool) {
+        let (Some(at), Some(facts)) = (self.applied.at, self.facts) else {
+            return;
+        };
+        if self.applied.skip > 0 {
+            return; // `at` names the position before records that are stored: keep the old anchor
+        }
+        self.checkpoint = Some(TargetCheckpoint {
+            source_epoch: self.applied.epoch,
+            at,
+            target_seq: self.applied.target_seq,
+            target_created_ns: facts.created_ns,
+            foreign_seen: self.foreign_seen,
+        });
+        self.save_due = Some(now || self.save_due == Some(true));
+    }
+
+    /// A run whose fate the connection took with it is found out about by reconciling.
+    pub(super) fn drop_run(&mut self) {
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: None,
+        };
+    }
+
+    pub(super) fn stall(&mut self, stalled: Stalled) {
+        if let Some(lane) = &self.lane
+            && let Some(frame) = tell_stall(lane.id, &stalled, &mut self.told_stall)
+        {
+            self.out.push_back(Action::Send(frame));
+        }
+        self.stalled = Some(stalled);
+    }
+
+    pub(super) fn clear_stall(&mut self) {
+        self.stalled = None;
+        if self
+            .told_stall
+            .take()
+            .is_some_and(|told| told != StallReason::None)
+            && let Some(lane) = &self.lane
+        {
+            let stall = Stall {
+                lane: lane.id,
+                reason: StallReason::None,
+                detail: String::new(),
+            };
+            self.out.push_back(Action::Send(Frame::Stall(stall)));
+        }
+    }
+
+    pub(super) fn next_retry(&mut self) -> Duration {
+        let wait = self.retry;
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+        wait
+    }
+}

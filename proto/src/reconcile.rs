@@ -1,0 +1,331 @@
+//! Finding out what a target stream really holds of a route, before anything is sent to it.
+//!
+//! A checkpoint may trail the target, and the target may have gone back (restore, power loss: a
+//! PubAck is not an fsync). So nothing is believed that the target does not show: either the record
+//! stands there with its provenance, or, where the route alone writes the stream, the count of its
+//! sequences tells how many records it took, whatever was consumed or discarded since.
+
+use crate::checkpoint::TargetCheckpoint;
+use crate::id::{Epoch, Position, TargetSeq};
+use crate::run::Evidence;
+
+/// The target stream as its server describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// When the stream was created, in nanoseconds since the Unix epoch.
+    pub created_ns: u64,
+    /// First sequence still there.
+    pub first_seq: TargetSeq,
+    /// Last sequence given out.
+    pub last_seq: TargetSeq,
+    /// Whether the newest records stay: limits retention. In a work queue or an interest stream
+    /// consumers take the evidence away, so that each record set aside is made durable at once.
+    pub evidence_stays: bool,
+}
+
+/// What a scan of target sequences saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scanned {
+    /// The last record of this route, in target order.
+    pub last: Option<Evidence>,
+    /// Records that this route did not write.
+    pub foreign: u64,
+    /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record.
+    pub unseen_behind: u64,
+}
+
+/// What is known of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Epoch of `at`; 0 where it was rebuilt from provenance and is unknown.
+    pub epoch: Epoch,
+    /// The last source position that is settled; `None` where nothing is.
+    pub at: Option<Position>,
+    /// The target's last sequence then.
+    pub target_seq: TargetSeq,
+    /// Records behind `at`, in source order, that are stored although their names are not known.
+    pub skip: u64,
+}
+
+/// The next question to the target, or the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Read `from..=to` of the target and report with [`Reconciler::handle_scanned`].
+    Scan {
+        /// First sequence to look at.
+        from: TargetSeq,
+        /// Last sequence to look at.
+        to: TargetSeq,
+    },
+    /// Known.
+    Done {
+        /// What the target holds.
+        applied: Applied,
+        /// The target was found behind the checkpoint: a person should know.
+        went_back: bool,
+        /// Somebody else writes the stream although the route should be alone.
+        foreign_seen: bool,
+    },
+    /// Evidence is gone and nothing proves where the route stands.
+    Unknowable,
+}
+
+/// One reconciliation.
+#[derive(Debug, Clone, Copy)]
+pub struct Reconciler {
+    facts: TargetFacts,
+    known: Option<TargetCheckpoint>,
+    sole: bool,
+    window_suffices: bool,
+    went_back: bool,
+}
+
+impl Reconciler {
+    /// Starts from the newest checkpoint. `sole`: the route alone writes the target.
+    /// `window_suffices`: the route accepts `exactly_once = "window"`.
+    pub fn new(
+        facts: TargetFacts,
+        checkpoint: Option<TargetCheckpoint>,
+        sole: bool,
+        window_suffices: bool,
+    ) -> Self {
+        let behind = |known: &TargetCheckpoint| {
+            known.target_created_ns != facts.created_ns || known.target_seq > facts.last_seq
+        };
+        let went_back = checkpoint.as_ref().is_some_and(behind);
+        let known = if went_back { None } else { checkpoint };
+        Self {
+            facts,
+            known,
+            sole,
+            window_suffices,
+            went_back,
+        }
+    }
+
+    /// The first step.
+    pub fn start(&self) -> Step {
+        let last = self.facts.last_seq;
+        let from = match &self.known {
+            Some(known) if known.target_seq == last => {
+                return self.done(self.applied(known), false);
+            }
+            Some(known) => TargetSeq(known.target_seq.0 + 1),
+            None if last == TargetSeq(0) => return self.done(Applied::default(), false),
+            None => TargetSeq(self.facts.first_seq.0.max(1)),
+        };
+        if from > last {
+            // All was purged or consumed, and no checkpoint says what it was.
+            let unseen_behind = last.0 - self.known.map_or(TargetSeq(0), |k| k.target_seq).0;
+            return self.handle_scanned(Scanned {
+                unseen_behind,
+                ..Scanned::default()
+            });
+        }
+        Step::Scan { from, to: last }
+    }
+
+    /// The scan's result.
+    pub fn handle_scanned(&self, scanned: Scanned) -> Step {
+        let known = self.known.as_ref().map(|known| self.applied(known));
+        let epoch = known.map_or(Epoch(0), |known| known.epoch);
+        let anchor = match scanned.last {
+            Some(found) => {
+                let target_seq = found.target_seq;
+                Some(Applied {
+                    epoch,
+                    at: Some(found.source),
+                    target_seq,
+                    skip: 0,
+                })
+            }
+            None => known,
+        };
+        let alone = self.sole && scanned.foreign == 0;
+        let proven = self.facts.evidence_stays || self.window_suffices;
+        let target_seq = self.facts.last_seq;
+        let applied = match anchor {
+            Some(anchor) if scanned.unseen_behind == 0 => Applied {
+                target_seq,
+                ..anchor
+            },
+            // Nobody else writes, so every sequence behind the anchor was one of our records.
+            Some(anchor) if alone => Applied {
+                target_seq,
+                skip: scanned.unseen_behind,
+                ..anchor
+            },
+            Some(anchor) if proven => Applied {
+                target_seq,
+                ..anchor
+            },
+            // Nothing of ours is there. A stream that keeps its newest records would show it.
+            None if proven || self.went_back || self.nothing_ever_left(&scanned) => Applied {
+                target_seq,
+                ..Applied::default()
+            },
+            _ => return Step::Unknowable,
+        };
+        self.done(applied, scanned.foreign > 0)
+    }
+
+    /// Whether the scan saw every record the target ever took.
+    fn nothing_ever_left(&self, scanned: &Scanned) -> bool {
+        self.facts.first_seq <= TargetSeq(1) && scanned.unseen_behind == 0
+    }
+
+    fn applied(&self, known: &TargetCheckpoint) -> Applied {
+        Applied {
+            epoch: known.source_epoch,
+            at: Some(known.at),
+            target_seq: known.target_seq,
+            skip: 0,
+        }
+    }
+
+    fn done(&self, applied: Applied, foreign: bool) -> Step {
+        Step::Done {
+            applied,
+            went_back: self.went_back,
+            foreign_seen: foreign && self.sole,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{SourceSeq, StoredAt};
+
+    fn position(seq: u64) -> Position {
+        Position {
+            seq: SourceSeq(seq),
+            stored_at: StoredAt(seq * 10),
+        }
+    }
+
+    fn facts(first: u64, last: u64, evidence_stays: bool) -> TargetFacts {
+        TargetFacts {
+            created_ns: 5,
+            first_seq: TargetSeq(first),
+            last_seq: TargetSeq(last),
+            evidence_stays,
+        }
+    }
+
+    fn checkpoint(source: u64, target: u64) -> TargetCheckpoint {
+        TargetCheckpoint {
+            source_epoch: Epoch(2),
+            at: position(source),
+            target_seq: TargetSeq(target),
+            target_created_ns: 5,
+            foreign_seen: false,
+        }
+    }
+
+    fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned {
+        let last = Some(Evidence {
+            source: position(source),
+            target_seq: TargetSeq(target),
+        });
+        Scanned {
+            last,
+            foreign,
+            unseen_behind,
+        }
+    }
+
+    fn applied(step: Step) -> Applied {
+        match step {
+            Step::Done { applied, .. } => applied,
+            other => panic!("not done: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_current_checkpoint_needs_no_look() {
+        let r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
+        let got = applied(r.start());
+        assert_eq!(
+            (got.at, got.epoch, got.skip),
+            (Some(position(20)), Epoch(2), 0)
+        );
+    }
+
+    #[test]
+    fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
+        let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+        assert_eq!(
+            r.start(),
+            Step::Scan {
+                from: TargetSeq(9),
+                to: TargetSeq(10)
+            }
+        );
+        let got = applied(r.handle_scanned(found(24, 10, 0, 0)));
+        assert_eq!(
+            (got.at, got.target_seq, got.skip),
+            (Some(position(24)), TargetSeq(10), 0)
+        );
+    }
+
+    #[test]
+    fn a_sole_writer_counts_what_was_consumed() {
+        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
+        let got = applied(r.start());
+        assert_eq!(
+            (got.at, got.target_seq, got.skip),
+            (Some(position(20)), TargetSeq(11), 3)
+        );
+    }
+
+    #[test]
+    fn a_shared_work_queue_proves_nothing() {
+        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, false);
+        assert_eq!(r.start(), Step::Unknowable);
+        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, true);
+        assert_eq!(applied(r.start()).skip, 0);
+    }
+
+    #[test]
+    fn a_target_that_went_back_is_searched_whole() {
+        let r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
+        assert_eq!(
+            r.start(),
+            Step::Scan {
+                from: TargetSeq(1),
+                to: TargetSeq(5)
+            }
+        );
+        match r.handle_scanned(found(13, 5, 0, 0)) {
+            Step::Done {
+                applied, went_back, ..
+            } => {
+                assert!(went_back);
+                assert_eq!((applied.at, applied.epoch), (Some(position(13)), Epoch(0)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_empty_target_is_fresh_and_a_lost_store_on_a_work_queue_is_not_guessed() {
+        let fresh = Reconciler::new(facts(1, 0, true), None, true, false);
+        assert_eq!(applied(fresh.start()), Applied::default());
+        let lost = Reconciler::new(facts(9, 8, false), None, true, false);
+        assert_eq!(lost.start(), Step::Unknowable);
+    }
+
+    #[test]
+    fn foreign_records_in_a_sole_writers_target_are_reported() {
+        let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+        let step = r.handle_scanned(found(21, 9, 1, 0));
+        assert!(matches!(
+            step,
+            Step::Done {
+                foreign_seen: true,
+                ..
+            }
+        ));
+    }
+}

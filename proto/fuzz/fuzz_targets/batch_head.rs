@@ -7,8 +7,14 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| match BatchHead::decode_prefix(bytes) {
     Ok(Some((head, len))) => {
-        assert_eq!(head.encode().expect("a decoded head is legal"), bytes[..len]);
+        assert_eq!(
+            head.encode().expect("a decoded head is legal"),
+            bytes[..len]
+        );
     }
-    Ok(None) => assert!(bytes.len() < BATCH_HEAD_LEN_MAX, "more bytes than any head needs"),
+    Ok(None) => assert!(
+        bytes.len() < BATCH_HEAD_LEN_MAX,
+        "more bytes than any head needs"
+    ),
     Err(_) => {}
 });

@@ -15,13 +15,19 @@ fuzz_target!(|bytes: &[u8]| {
         let len = usize::from(u16::from_be_bytes(*len)).min(more.len());
         let (batch, after) = more.split_at(len);
         rest = after;
-        let Ok(Some((head, head_len))) = BatchHead::decode_prefix(batch) else { continue };
+        let Ok(Some((head, head_len))) = BatchHead::decode_prefix(batch) else {
+            continue;
+        };
         let body = &batch[head_len..];
         let body_len = u32::try_from(body.len()).expect("at most 64 KiB");
         let head = BatchHead { body_len, ..head };
         if let Ok(plain) = decoder.decode(&head, body) {
             assert_eq!(plain.body.len(), head.plain_len as usize);
-            assert!(plain.iter().all(|record| record.expect("validated").seq <= plain.through));
+            assert!(
+                plain
+                    .iter()
+                    .all(|record| record.expect("validated").seq <= plain.through)
+            );
         }
         assert!(decoder.memory() <= CONTEXT_LEN_MAX);
     }

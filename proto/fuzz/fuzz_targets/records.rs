@@ -7,7 +7,9 @@ use causeway_proto::limits::VARINT_MAX;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((count, body)) = bytes.split_first_chunk() else { return };
+    let Some((count, body)) = bytes.split_first_chunk() else {
+        return;
+    };
     let batch = PlainBatch {
         follows: SourceSeq(0),
         through: SourceSeq(VARINT_MAX),
@@ -21,6 +23,8 @@ fuzz_target!(|bytes: &[u8]| {
     for record in &records {
         builder.push(record).expect("a decoded record is legal");
     }
-    let built = builder.seal(batch.follows, batch.through).expect("and so is the batch");
+    let built = builder
+        .seal(batch.follows, batch.through)
+        .expect("and so is the batch");
     assert!(built.iter().eq(records.into_iter().map(Ok)));
 });

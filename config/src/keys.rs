@@ -42,10 +42,10 @@ const PATH: &str = "the path of a PEM file";
 /// All keys, in the order of REFERENCE.md.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    key("fleet", "a table", "required"),
+    key("fleet", "a table, [fleet]", "required"),
     key("fleet.name", NAME, "required"),
 
-    key("region", "a table for each region", "required"),
+    key("region", "a table for each region, [region.NAME]", "required"),
     key("region.NAME", "a table", "required"),
     key("region.NAME.listen", "an IP address and UDP port, such as \"0.0.0.0:7443\"", "none"),
     key("region.NAME.admin", "an IP address and TCP port, such as \"127.0.0.1:9464\"", "required"),

@@ -1,5 +1,5 @@
-//! What is wrong with a fleet file: every fault at once, each with its key, its place, what was found and
-//! what is wanted. The reader is whoever wrote the file.
+//! What is wrong with a fleet file: every fault at once, each with its key, its place, what was
+//! found and what is wanted. The reader is whoever wrote the file.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! Reading a TOML document by hand: each reader reports what it cannot read and goes on, so that one
-//! run names every fault. (serde stops at the first one.)
+//! Reading a TOML document by hand: each reader reports what it cannot read and goes on, so that
+//! one run names every fault. (serde stops at the first one.)
 //!
-//! A [`Table`] knows its keys from [`crate::keys`] and reports all others when it is opened. A [`Value`] knows
-//! its path, its place and what it wants, so that a reader only says how to turn it into a type.
+//! A [`Table`] knows its keys from [`crate::keys`] and reports all others when it is opened. A
+//! [`Value`] knows its path, its place and what it wants, so that a reader only says how to turn it
+//! into a type.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -43,7 +44,8 @@ pub(crate) struct Report {
     text: String,
     errors: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<Warning>>,
-    /// Where the text is no TOML. Part of the file may then be hidden, and what is missing is not missed.
+    /// Where the text is no TOML. Part of the file may then be hidden, and what is missing is not
+    /// missed.
     syntax_error_lines: Vec<usize>,
 }
 
@@ -127,8 +129,8 @@ impl Report {
         !self.errors.borrow().is_empty()
     }
 
-    /// Everything found, in the order of the file's lines. Where a line is no TOML, what else was found
-    /// there is a consequence and left out.
+    /// Everything found, in the order of the file's lines. Where a line is no TOML, what else was
+    /// found there is a consequence and left out.
     pub(crate) fn finish(self) -> (Vec<ConfigError>, Vec<Warning>) {
         let mut errors = self.errors.into_inner();
         let lines = &self.syntax_error_lines;

@@ -1,15 +1,15 @@
-//! Broken fleet files, each with several faults: `broken/NAME.toml` and, in `broken/NAME.txt`, everything
-//! that its author is told. `BLESS=1 cargo test -p causeway-config --test broken` writes the texts anew;
-//! they are then to be read as their author will.
+//! Broken fleet files, each with several faults: `broken/NAME.toml` and, in `broken/NAME.txt`,
+//! everything that its author is told. `BLESS=1 cargo test -p causeway-config --test broken` writes
+//! the texts anew; they are then to be read as their author will.
 
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
-    let entries = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(directory).expect("the fixtures stand in the repository");
     let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();

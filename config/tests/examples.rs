@@ -1,11 +1,12 @@
-//! The examples are what people start from: each is sound, without a warning but those named here, and
-//! does what its comments promise.
+//! The examples are what people start from: each is sound, without a warning but those named here,
+//! and does what its comments promise.
 
 use std::path::{Path, PathBuf};
 
 use causeway_config::{Loaded, Writers, report};
 use causeway_proto::id::RegionId;
 use causeway_proto::residency::{DenyReason, Verdict};
+use causeway_proto::subject::SubjectFilter;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -16,7 +17,7 @@ fn load(name: &str) -> Loaded {
 }
 
 fn region(name: &str) -> RegionId {
-    RegionId::new(name).unwrap()
+    RegionId::new(name).expect("a valid name")
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn the_spare_knows_that_two_routes_write_one_stream() {
     let texts: Vec<&str> = subjects
         .filters()
         .iter()
-        .map(|filter| filter.as_str())
+        .map(SubjectFilter::as_str)
         .collect();
     assert_eq!(texts, ["events.a.>", "events.b.>"]);
 }

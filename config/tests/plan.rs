@@ -50,7 +50,7 @@ fn load(text: &str) -> Loaded {
 }
 
 fn region(name: &str) -> RegionId {
-    RegionId::new(name).unwrap()
+    RegionId::new(name).expect("a valid name")
 }
 
 /// The only leg of a fleet with this one route.
@@ -177,88 +177,83 @@ fn a_stream_that_also_flows_back_is_shared() {
     assert!(warnings[0].contains("only their hops keep records from going in a circle"));
 }
 
+fn warns(text: &str, expected: &str) {
+    let warnings: Vec<String> = load(text)
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let is_told = warnings.iter().any(|warning| warning.contains(expected));
+    assert!(is_told, "{expected:?} is not among {warnings:#?}");
+}
+
 #[test]
-fn what_is_probably_not_meant_is_a_warning() {
-    let cases = [
-        (
-            fleet("")
-                .replace(
-                    "[[class]]",
-                    "[[route]]\nname=\"r\"\nfrom=\"us\"\nto=[\"eu\"]\nstream=\"A\"\n#",
-                )
-                .replace("name = \"all\"", "")
-                .replace("subjects = [\">\"]", "")
-                .replace("regions = \"any\"", ""),
-            "no record leaves any region",
-        ),
-        (fleet(""), "no route uses it"),
-        (
-            fleet(
-                "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\ntls = { cert = \"c\", key = \"k\", ca = \"a\" }\n",
-            ),
-            "no link ends here",
-        ),
-        (
-            fleet("").replace("@127.0.0.1,", "@nats.example.com,"),
-            "may cross the network in clear",
-        ),
-        (
-            fleet("")
-                .replace("us.example.com", "localhost")
-                .replace("state/us", "state/eu"),
-            "us uses the same state directory on the same machine",
-        ),
-        (
-            fleet("")
-                .replace("us.example.com", "127.0.0.1")
-                .replace("9465", "9464"),
-            "us uses the same admin address on the same machine",
-        ),
-        (
-            fleet(&route(
-                "r",
-                "us",
-                "eu",
-                "stream = \"A\"\nsubjects = [\"a.>\", \"pii.>\"]",
-            ))
-            .replace("\">\"", "\"a.>\""),
-            "nothing of \"pii.>\" may be in eu: pii.x may not (in no class)",
-        ),
-        (
-            fleet(&route("r", "us", "eu", "stream = \"A\"")).replace("\"any\"", "[\"us\"]"),
-            "nothing of this route may be in eu: x may not (kept out by class all)",
-        ),
-        (
-            fleet(
-                &(route("r", "us", "eu", "stream = \"A\"\nwriters = \"route\"")
-                    + &route("s", "eu", "us", "stream = \"A\"")),
-            ),
-            "where applications publish there, say \"shared\"",
-        ),
-        (
-            fleet(
-                &(route(
-                    "r",
-                    "us",
-                    "eu",
-                    "stream = \"A\"\nsubjects = [\"a.*\"]\ncreate = true",
-                ) + &route(
-                    "s",
-                    "us",
-                    "eu",
-                    "stream = \"B\"\nsubjects = [\"*.b\"]\ncreate = true",
-                )),
-            ),
-            "the server refuses the second",
-        ),
-    ];
-    for (text, expected) in cases {
-        let warnings: Vec<String> = load(&text)
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let is_told = warnings.iter().any(|warning| warning.contains(expected));
-        assert!(is_told, "{expected:?} is not among {warnings:#?}");
-    }
+fn idle_parts_are_a_warning() {
+    warns(&fleet(""), "no route uses it");
+    let asia = "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\n\
+                tls = { cert = \"c\", key = \"k\", ca = \"a\" }\n";
+    warns(&fleet(asia), "no link ends here");
+}
+
+#[test]
+fn what_may_never_travel_is_a_warning() {
+    let all = fleet(&route("r", "us", "eu", "stream = \"A\""));
+    let class = all.find("[[class]]").unwrap()..all.find("[[route]]").unwrap();
+    let mut classless = all.clone();
+    classless.replace_range(class, "");
+    warns(&classless, "no record leaves any region");
+    let kept_out = "nothing of this route may be in eu: x may not (kept out by class all)";
+    warns(&all.replace("\"any\"", "[\"us\"]"), kept_out);
+    let two = route(
+        "r",
+        "us",
+        "eu",
+        "stream = \"A\"\nsubjects = [\"a.>\", \"pii.>\"]",
+    );
+    let dead = "nothing of \"pii.>\" may be in eu: pii.x may not (in no class)";
+    warns(&fleet(&two).replace("\">\"", "\"a.>\""), dead);
+}
+
+#[test]
+fn sharing_a_machine_is_a_warning() {
+    let local = fleet("").replace("us.example.com", "localhost");
+    let same_state = local.replace("state/us", "state/eu");
+    warns(
+        &same_state,
+        "us uses the same state directory on the same machine",
+    );
+    let same_admin = local.replace("9465", "9464");
+    warns(
+        &same_admin,
+        "us uses the same admin address on the same machine",
+    );
+}
+
+#[test]
+fn a_password_in_clear_is_a_warning() {
+    let remote = fleet("").replace("@127.0.0.1,", "@nats.example.com,");
+    warns(&remote, "may cross the network in clear");
+}
+
+#[test]
+fn doubtful_targets_are_a_warning() {
+    let alone = route("r", "us", "eu", "stream = \"A\"\nwriters = \"route\"");
+    let back = route("s", "eu", "us", "stream = \"A\"");
+    warns(
+        &fleet(&(alone + &back)),
+        "where applications publish there, say \"shared\"",
+    );
+    let one = route(
+        "r",
+        "us",
+        "eu",
+        "stream = \"A\"\nsubjects = [\"a.*\"]\ncreate = true",
+    );
+    let two = route(
+        "s",
+        "us",
+        "eu",
+        "stream = \"B\"\nsubjects = [\"*.b\"]\ncreate = true",
+    );
+    warns(&fleet(&(one + &two)), "the server refuses the second");
 }

@@ -17,14 +17,14 @@ use causeway_proto::id::{Epoch, LaneId};
 use causeway_proto::receiver::{Action, Receiver, Report};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{RunResult, Stalled};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::publisher::Publisher;
 use crate::session::{Port, RouteEvent};
-use crate::status::{InboundView, RouteReporter};
+use crate::reporter::{InboundView, RouteReporter};
 
 /// Bodies up to this are decoded in place: handing them over would cost more than it saves.
 const DECODE_INLINE_MAX: usize = 16 * 1024;
@@ -47,6 +47,7 @@ enum Event {
     Decoded(Decoded),
     Saved,
     Timer,
+    Drain,
     Report,
     Ended,
 }
@@ -69,6 +70,8 @@ pub struct Inbound {
     decoded: VecDeque<Decoded>,
     started: Instant,
     connected: bool,
+    drain: watch::Receiver<bool>,
+    draining: bool,
 }
 
 impl Inbound {
@@ -80,6 +83,7 @@ impl Inbound {
         store: CheckpointWriter,
         reporter: RouteReporter,
         events: mpsc::Receiver<RouteEvent>,
+        drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
             receiver,
@@ -97,6 +101,8 @@ impl Inbound {
             decoded: VecDeque::new(),
             started: Instant::now(),
             connected: false,
+            drain,
+            draining: false,
         }
     }
 
@@ -106,6 +112,10 @@ impl Inbound {
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pump().await;
+            if self.draining && !self.receiver.is_publishing() {
+                self.store.sync().await;
+                return;
+            }
             let event = self.select(&mut report).await;
             if matches!(event, Event::Ended) {
                 return;
@@ -118,6 +128,7 @@ impl Inbound {
         if let Some(decoded) = self.decoded.pop_front() {
             return Event::Decoded(decoded);
         }
+        let draining = self.draining;
         let timer = self.receiver.poll_timeout().map(|at| self.started + at);
         tokio::select! {
             biased;
@@ -126,6 +137,7 @@ impl Inbound {
             _ = join(&mut self.saving) => Event::Saved,
             event = self.events.recv() => event.map_or(Event::Ended, Event::Route),
             () = wait_until(timer) => Event::Timer,
+            _ = self.drain.changed(), if !draining => Event::Drain,
             _ = report.tick() => Event::Report,
         }
     }
@@ -152,6 +164,7 @@ impl Inbound {
                 self.receiver.handle_saved();
             }
             Event::Timer => self.receiver.handle_timeout(self.started.elapsed()),
+            Event::Drain => self.draining = true,
             Event::Report => self.reporter.inbound(&InboundView {
                 receiver: &self.receiver,
                 has_session: self.port.is_some(),

@@ -16,14 +16,14 @@ use causeway_proto::frame::{
 use causeway_proto::id::{BatchSeq, Epoch, LaneId, Position, SourceSeq};
 use causeway_proto::resume::{SourceFacts, same_incarnation};
 use causeway_proto::sender::{Admission, Sender};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::session::{Port, RouteEvent, SessionGone};
 use crate::source::{Block, Found, Source, SourceEvent};
-use crate::status::{OutboundView, RouteReporter};
+use crate::reporter::{OutboundView, RouteReporter};
 
 /// Batches up to this are encoded in place: handing them over would cost more than it saves.
 const ENCODE_INLINE_MAX: usize = 16 * 1024;
@@ -68,6 +68,7 @@ enum Event {
     KeptAside(SourceSeq, bool),
     Command(Option<Asked>),
     Retry,
+    Drain,
     Report,
     Ended,
 }
@@ -99,6 +100,8 @@ pub struct Outbound {
     retry_at: Option<Instant>,
     known: bool,
     stall: Option<Stall>,
+    drain: watch::Receiver<bool>,
+    draining: bool,
 }
 
 /// What a driver is made of.
@@ -125,6 +128,8 @@ pub struct OutboundParts {
     pub events: mpsc::Receiver<RouteEvent>,
     /// From the operator.
     pub commands: mpsc::Receiver<Asked>,
+    /// Turns true when the process is to end.
+    pub drain: watch::Receiver<bool>,
 }
 
 impl Outbound {
@@ -155,6 +160,8 @@ impl Outbound {
             retry_at: None,
             known: false,
             stall: None,
+            drain: parts.drain,
+            draining: false,
         }
     }
 
@@ -164,6 +171,9 @@ impl Outbound {
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pump().await;
+            if self.draining && (self.port.is_none() || self.sender.is_drained()) {
+                return self.end().await;
+            }
             let event = self.select(&mut report).await;
             if matches!(event, Event::Ended) {
                 return;
@@ -175,7 +185,8 @@ impl Outbound {
     }
 
     async fn select(&mut self, report: &mut tokio::time::Interval) -> Event {
-        let wants = self.block.is_none() && self.sender.wants_records();
+        let wants = self.block.is_none() && self.sender.wants_records() && !self.draining;
+        let draining = self.draining;
         let retry_at = self.retry_at;
         tokio::select! {
             biased;
@@ -187,6 +198,7 @@ impl Outbound {
             kept = join(&mut self.keeping) => Event::KeptAside(kept.0, kept.1),
             event = self.source.next(), if wants => Event::Source(event),
             () = wait_until(retry_at) => Event::Retry,
+            _ = self.drain.changed(), if !draining => Event::Drain,
             _ = report.tick() => Event::Report,
         }
     }
@@ -222,10 +234,21 @@ impl Outbound {
                 let _ = answer.send(said); // the caller may have gone
             }
             Event::Retry => self.retry_at = None,
+            Event::Drain => {
+                self.draining = true;
+                self.block = None;
+            }
             Event::Report => self.report().await,
             Event::Command(None) | Event::Ended => {}
         }
         Ok(())
+    }
+
+    /// All that was read is settled: the last words.
+    async fn end(&mut self) {
+        self.report().await;
+        self.end_lane(LaneCloseReason::Shutdown, "the source's sidecar stops").await;
+        self.store.sync().await;
     }
 
     // --- The session ---------------------------------------------------------------------------
@@ -287,7 +310,11 @@ impl Outbound {
 
     /// Asks the target where to resume, once the stream is known to be the one of the checkpoint.
     async fn open_lane(&mut self) {
-        if self.port.is_none() || self.checkpoint.paused || self.sender.lane().is_some() {
+        if self.port.is_none()
+            || self.checkpoint.paused
+            || self.draining
+            || self.sender.lane().is_some()
+        {
             return;
         }
         if !self.known {
@@ -463,7 +490,7 @@ impl Outbound {
         {
             self.keep_aside(rejected);
         }
-        let idle = self.finding.is_none() && self.retry_at.is_none();
+        let idle = self.finding.is_none() && self.retry_at.is_none() && !self.draining;
         if idle && self.port.is_some() && self.sender.lane().is_none() {
             self.open_lane().await;
         } else if idle && self.resume.is_some() {

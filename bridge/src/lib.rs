@@ -1,3 +1,4 @@
 //! The Causeway sidecar.
 
+/// `causeway demo`.
 pub mod demo;

@@ -44,14 +44,25 @@ pub struct Publisher {
     events: EventSource,
     ledger: Ledger,
     unacknowledged: VecDeque<PublishAckFuture>,
-    published: watch::Sender<u64>,
+    progress: watch::Sender<LoadProgress>,
 }
 
-/// Where a [`Publisher`] gets its orders while it runs, and how far it is.
-#[derive(Debug, Clone)]
+/// How far a [`Publisher`] is, backlog included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Events published.
+    pub published: u64,
+    /// Of these, the ones that may leave their region.
+    pub may_travel: u64,
+    /// Their payload bytes.
+    pub may_travel_bytes: u64,
+}
+
+/// Where a [`Publisher`] gets its orders while it runs; dropping it ends the load.
+#[derive(Debug)]
 pub struct LoadControl {
     bursts: mpsc::Sender<u64>,
-    published: watch::Receiver<u64>,
+    progress: watch::Receiver<LoadProgress>,
 }
 
 impl LoadControl {
@@ -63,9 +74,9 @@ impl LoadControl {
         self.bursts.send(count).await.context("publish a burst")
     }
 
-    /// The events published so far, backlog included.
-    pub fn published(&self) -> u64 {
-        *self.published.borrow()
+    /// Tells how far the load is, now and later.
+    pub fn progress(&self) -> watch::Receiver<LoadProgress> {
+        self.progress.clone()
     }
 }
 
@@ -77,7 +88,7 @@ impl Publisher {
             events: EventSource::new(trade, seed),
             ledger: Ledger::new(),
             unacknowledged: VecDeque::new(),
-            published: watch::Sender::new(0),
+            progress: watch::Sender::default(),
         }
     }
 
@@ -100,7 +111,7 @@ impl Publisher {
         let (bursts, mut orders) = mpsc::channel(4);
         let control = LoadControl {
             bursts,
-            published: self.published.subscribe(),
+            progress: self.progress.subscribe(),
         };
         let running = async move {
             let began = Instant::now();
@@ -136,18 +147,25 @@ impl Publisher {
         for (name, value) in &event.headers {
             headers.append(*name, value.as_str());
         }
+        let may_travel = !event.subject.starts_with(PERSONAL_PREFIX);
+        let digest = Digest::of(&event.subject, Some(&headers), &event.payload);
         self.ledger.push(Published {
-            digest: Digest::of(&event.subject, Some(&headers), &event.payload),
-            may_travel: !event.subject.starts_with(PERSONAL_PREFIX),
+            digest,
+            may_travel,
             is_live,
         });
+        let payload_bytes = event.payload.len() as u64;
         let acknowledged = self
             .jetstream
             .publish_with_headers(event.subject, headers, event.payload.into())
             .await
             .context("publish an event")?;
         self.unacknowledged.push_back(acknowledged);
-        self.published.send_replace(self.ledger.len() as u64);
+        self.progress.send_modify(|progress| {
+            progress.published += 1;
+            progress.may_travel += u64::from(may_travel);
+            progress.may_travel_bytes += if may_travel { payload_bytes } else { 0 };
+        });
         self.settle(UNACKNOWLEDGED_MAX).await
     }
 

@@ -137,7 +137,7 @@ pub fn nats_server_version(version: &str) -> Result<PathBuf, ProvisionError> {
         os: env::consts::OS,
         arch: env::consts::ARCH,
     })?;
-    cached_in(&cache_directory(), version, wanted)
+    cached_in(&cache_directory(), version, wanted, fetch)
 }
 
 /// Whether [`nats_server`] would have to fetch, so that a caller can say so first.
@@ -219,7 +219,12 @@ fn binary_in(cache: &Path, version: &str) -> PathBuf {
 }
 
 /// The checked binary in the cache, fetched first if need be.
-fn cached_in(cache: &Path, version: &str, wanted: &'static str) -> Result<PathBuf, ProvisionError> {
+fn cached_in(
+    cache: &Path,
+    version: &str,
+    wanted: &'static str,
+    fetch: impl FnOnce(&Path, &str) -> Result<PathBuf, ProvisionError>,
+) -> Result<PathBuf, ProvisionError> {
     let unusable = |source| ProvisionError::Cache {
         path: cache.to_owned(),
         source,
@@ -375,18 +380,54 @@ mod tests {
         assert!(error.contains(SERVER_VARIABLE), "{error}");
     }
 
+    /// SHA-256 of "server".
+    const WANTED: &str = "b3eacd33433b31b5252351032c9b3e7a2e7aa7738d5decdf0dd6c62680853c06";
+
+    fn fetch_text(text: &str) -> impl FnOnce(&Path, &str) -> Result<PathBuf, ProvisionError> {
+        move |scratch, _| {
+            fs::write(scratch.join("fetched"), text).unwrap();
+            Ok(scratch.join("fetched"))
+        }
+    }
+
     #[test]
-    fn a_spoiled_binary_in_the_cache_is_not_used() {
+    fn a_spoiled_binary_in_the_cache_is_replaced_and_a_good_one_is_kept() {
         let cache = tempfile::tempdir().unwrap();
-        let binary = binary_in(cache.path(), "0.0.0");
-        fs::write(&binary, "not the server").unwrap();
-        // No such release exists, so the attempt to replace it fails; what matters: it is not handed out.
-        assert!(cached_in(cache.path(), "0.0.0", "00").is_err());
-        fs::write(&binary, "").unwrap();
-        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(
-            cached_in(cache.path(), "0.0.0", of_nothing).unwrap(),
-            binary
-        );
+        let binary = binary_in(cache.path(), "1.0.0");
+        fs::write(&binary, "spoiled").unwrap();
+        let cached = |fetch_as| cached_in(cache.path(), "1.0.0", WANTED, fetch_text(fetch_as));
+        assert_eq!(cached("server").unwrap(), binary);
+        assert_eq!(fs::read_to_string(&binary).unwrap(), "server");
+        assert_eq!(cached("never fetched").unwrap(), binary);
+    }
+
+    #[test]
+    fn a_binary_of_another_hash_is_refused_and_leaves_nothing_behind() {
+        let cache = tempfile::tempdir().unwrap();
+        let outcome = cached_in(cache.path(), "1.0.0", WANTED, fetch_text("something else"));
+        assert!(matches!(outcome, Err(ProvisionError::WrongHash { .. })));
+        let left: Vec<_> = fs::read_dir(cache.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["lock"]);
+    }
+
+    #[test]
+    fn of_many_callers_at_once_one_fetches_and_all_get_it() {
+        let cache = tempfile::tempdir().unwrap();
+        let fetches = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let counted = |scratch: &Path, version: &str| {
+                        fetches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        fetch_text("server")(scratch, version)
+                    };
+                    cached_in(cache.path(), "1.0.0", WANTED, counted).unwrap();
+                });
+            }
+        });
+        assert_eq!(fetches.into_inner(), 1);
     }
 }

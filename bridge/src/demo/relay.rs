@@ -122,6 +122,11 @@ impl Relay {
         *self.counters.borrow()
     }
 
+    /// Tells the counts, now and later.
+    pub fn watch_counters(&self) -> watch::Receiver<RelayCounters> {
+        self.counters.clone()
+    }
+
     fn set_cut(&self, is_cut: bool) {
         if let Some(sender) = &self.is_cut {
             sender.send_replace(is_cut);

@@ -13,14 +13,17 @@ mod links;
 mod threads;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use causeway_config::plan::{LinkRole, Plan, RegionPlan};
 use causeway_proto::id::RegionId;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::build::control;
 use self::links::{Ends, LinkTask};
 use crate::checkpoint::{CheckpointWriter, SledStore};
 use crate::link::{Identity, Listener, PathHints, Refusals, TlsFiles};
@@ -28,6 +31,31 @@ use crate::session::RouteHandle;
 
 /// Time that draining may take before what is left is given up; it is read again after the restart.
 pub const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs the sidecar of `region` until SIGTERM or SIGINT, and then drains. A second signal ends at once.
+pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            };
+            next().await;
+            stop.send_replace(true);
+            next().await;
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(EXIT_AT_ONCE);
+        });
+        run(Arc::new(plan), region, stopped).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Exit status after a second signal, as shells say it of SIGTERM.
+const EXIT_AT_ONCE: i32 = 143;
 
 /// Runs the sidecar of `region` until `stop` turns true and everything is drained.
 pub async fn run(plan: Arc<Plan>, region: RegionId, stop: watch::Receiver<bool>) -> anyhow::Result<()> {

@@ -1,14 +1,32 @@
-//! The Causeway sidecar.
-pub mod app;
-pub mod certs;
+//! The Causeway sidecar: I/O around `causeway-proto`, which decides.
+//!
+//! In the data's order: [`source`] reads, [`outbound`] drives the sender, [`session`] and [`link`] carry,
+//! [`inbound`] drives the receiver, [`publisher`] publishes, [`checkpoint`] remembers. [`app`] puts them
+//! together; [`cli`] is what a person types.
+
+// The data's path.
+pub mod source;
+
+pub mod outbound;
+
+pub mod session;
+
+pub mod link;
+
+pub mod inbound;
+
+pub mod publisher;
+
 pub mod checkpoint;
+
+// What it stands on.
+pub mod certs;
 pub mod clock;
 pub mod control;
-pub mod inbound;
-pub mod link;
 pub mod nats;
-pub mod outbound;
-pub mod publisher;
 pub mod reporter;
-pub mod session;
-pub mod source;
+
+// What a person sees.
+pub mod app;
+pub mod cli;
+pub mod demo;

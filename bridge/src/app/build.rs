@@ -232,7 +232,7 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
 }
 
 /// The connection for questions: async-nats, apart from the data.
-pub(super) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
+pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
     let mut options = async_nats::ConnectOptions::new()
         .name("causeway-control")
         .retry_on_initial_connect()

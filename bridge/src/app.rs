@@ -34,7 +34,9 @@ pub const GRACE: Duration = Duration::from_secs(20);
 
 /// Runs the sidecar of `region` until SIGTERM or SIGINT, and then drains. A second signal ends at once.
 pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut term = signal(SignalKind::terminate())?;
@@ -58,11 +60,18 @@ pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
 const EXIT_AT_ONCE: i32 = 143;
 
 /// Runs the sidecar of `region` until `stop` turns true and everything is drained.
-pub async fn run(plan: Arc<Plan>, region: RegionId, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let own = plan.region(&region).context("the region is in the plan")?.clone();
+pub async fn run(
+    plan: Arc<Plan>,
+    region: RegionId,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let own = plan
+        .region(&region)
+        .context("the region is in the plan")?
+        .clone();
     let identity = load_identity(&plan, &own)?;
     let store = SledStore::open(&own.state).context("open the state directory")?;
-    let control = build::control(&own).await?;
+    let control = control(&own).await?;
     let refusals = Refusals::default();
 
     let legs = build::legs(&plan, &region, &store, &control)?;
@@ -93,7 +102,10 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, stop: watch::Receiver<bool>)
         let _ = tokio::time::timeout(Duration::from_secs(2), link).await;
     }
     writer.sync().await;
-    anyhow::ensure!(in_time, "not drained within {GRACE:?}; the rest is read again after the restart");
+    anyhow::ensure!(
+        in_time,
+        "not drained within {GRACE:?}; the rest is read again after the restart"
+    );
     tracing::info!("drained");
     Ok(())
 }
@@ -124,9 +136,13 @@ fn start_links(
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
     for (role, link) in plan.links_of(&own.id) {
-        let Some(peer) = link.peer_of(&own.id).cloned() else { continue };
+        let Some(peer) = link.peer_of(&own.id).cloned() else {
+            continue;
+        };
         let hints = PathHints {
-            rate: crate::link::DeclaredRate::new(link.rate.map(|rate| rate.bits_per_second())),
+            rate: crate::link::DeclaredRate::new(
+                link.rate.map(causeway_config::unit::Rate::bits_per_second),
+            ),
             rtt: link.rtt,
             mtu: link.mtu,
         };
@@ -153,7 +169,9 @@ fn start_links(
         tasks.push(tokio::spawn(task.run(ends)));
     }
     if !callers.is_empty() {
-        let address = own.listen.context("a region that is dialled has a `listen` address")?;
+        let address = own
+            .listen
+            .context("a region that is dialled has a `listen` address")?;
         let listener = Listener::bind(address, identity.clone(), callers, refusals.clone())
             .with_context(|| format!("listen on {address} (UDP)"))?;
         tokio::spawn(listener.run());

@@ -94,7 +94,9 @@ impl CheckpointWriter {
 }
 
 fn write(mut store: Box<dyn CheckpointStore>, mut commands: mpsc::Receiver<Command>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let runtime = runtime.expect("a runtime with a timer needs nothing that could be missing");
     runtime.block_on(async {
         let mut pending = BTreeMap::new();

@@ -23,8 +23,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::publisher::Publisher;
-use crate::session::{Port, RouteEvent};
 use crate::reporter::{InboundView, RouteReporter};
+use crate::session::{Port, RouteEvent};
 
 /// Bodies up to this are decoded in place: handing them over would cost more than it saves.
 const DECODE_INLINE_MAX: usize = 16 * 1024;
@@ -43,7 +43,7 @@ enum Done {
 /// What happened.
 enum Event {
     Route(RouteEvent),
-    Target(Publisher, Done),
+    Target(Box<Publisher>, Done),
     Decoded(Decoded),
     Saved,
     Timer,
@@ -55,8 +55,8 @@ enum Event {
 /// See the module.
 pub struct Inbound {
     receiver: Receiver,
-    publisher: Option<Publisher>,
-    target_task: Option<JoinHandle<(Publisher, Done)>>,
+    publisher: Option<Box<Publisher>>,
+    target_task: Option<JoinHandle<(Box<Publisher>, Done)>>,
     /// What to ask the target next, once the publisher is free.
     target_next: Option<Action>,
     key: CheckpointKey,
@@ -87,7 +87,7 @@ impl Inbound {
     ) -> Self {
         Self {
             receiver,
-            publisher: Some(publisher),
+            publisher: Some(Box::new(publisher)),
             target_task: None,
             target_next: None,
             key,
@@ -152,7 +152,11 @@ impl Inbound {
             }
             Event::Decoded((decoder, lane, epoch, result)) => {
                 self.decoding = None;
-                if self.decoder.as_ref().is_none_or(|(current, _)| *current == lane) {
+                if self
+                    .decoder
+                    .as_ref()
+                    .is_none_or(|(current, _)| *current == lane)
+                {
                     self.decoder = Some((lane, decoder));
                 }
                 if let Err(fault) = self.receiver.handle_decoded(lane, epoch, result) {
@@ -223,7 +227,10 @@ impl Inbound {
 
     fn handle_target(&mut self, done: Done) {
         let now = self.started.elapsed();
-        self.connected = self.publisher.as_ref().is_some_and(Publisher::is_connected);
+        self.connected = self
+            .publisher
+            .as_ref()
+            .is_some_and(|publisher| publisher.is_connected());
         match done {
             Done::Connected => {
                 self.target_next = None;
@@ -259,9 +266,15 @@ impl Inbound {
             return;
         }
         // Without a connection nothing can be asked; a new one makes the receiver ask anew.
-        let next = if self.connected { self.target_next.take() } else { Some(Action::Describe) };
+        let next = if self.connected {
+            self.target_next.take()
+        } else {
+            Some(Action::Describe)
+        };
         let Some(next) = next else { return };
-        let Some(mut publisher) = self.publisher.take() else { return };
+        let Some(mut publisher) = self.publisher.take() else {
+            return;
+        };
         let connected = self.connected;
         self.target_task = Some(tokio::task::spawn_local(async move {
             let done = match next {
@@ -329,7 +342,9 @@ impl Inbound {
 /// Waits for a task that may not be there.
 async fn join<T>(task: &mut Option<JoinHandle<T>>) -> T {
     match task {
-        Some(handle) => handle.await.expect("a task of ours neither panics nor is aborted"),
+        Some(handle) => handle
+            .await
+            .expect("a task of ours neither panics nor is aborted"),
         None => std::future::pending().await,
     }
 }

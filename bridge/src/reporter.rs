@@ -30,10 +30,21 @@ pub struct InboundView<'a> {
 }
 
 /// See the module.
-pub struct RouteReporter { name: RouteName }
+pub struct RouteReporter {
+    name: RouteName,
+}
 impl RouteReporter {
-    pub fn new(route: &causeway_config::plan::RoutePlan, _direction: crate::session::Direction) -> Self { Self { name: route.name.clone() } }
-    pub fn name(&self) -> &RouteName { &self.name }
+    pub fn new(
+        route: &causeway_config::plan::RoutePlan,
+        _direction: crate::session::Direction,
+    ) -> Self {
+        Self {
+            name: route.name.clone(),
+        }
+    }
+    pub fn name(&self) -> &RouteName {
+        &self.name
+    }
     pub fn inbound(&mut self, _view: &InboundView<'_>) {}
     pub fn outbound(&mut self, _view: &OutboundView<'_>) {}
     pub fn lane_opened(&mut self, _epoch: Epoch) {}

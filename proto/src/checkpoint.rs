@@ -89,7 +89,13 @@ impl SourceCheckpoint {
         let first = SourceSeq(fields.u64());
         let flags = fields.u8();
         let first = (flags & 1 != 0).then_some(first);
-        Ok(Self { epoch, stream_created_ns, watermark, first, paused: flags & 2 != 0 })
+        Ok(Self {
+            epoch,
+            stream_created_ns,
+            watermark,
+            first,
+            paused: flags & 2 != 0,
+        })
     }
 }
 
@@ -130,11 +136,7 @@ fn seal(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-fn open<'a>(
-    value: &'a [u8],
-    magic: &[u8; 4],
-    body_len: usize,
-) -> Result<&'a [u8], CorruptValue> {
+fn open<'a>(value: &'a [u8], magic: &[u8; 4], body_len: usize) -> Result<&'a [u8], CorruptValue> {
     if value.len() < HEAD_LEN + CRC_LEN {
         return Err(CorruptValue::Length(value.len()));
     }
@@ -160,8 +162,10 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (head, rest) =
-            self.0.split_first_chunk().expect("the body's length was checked against its fields");
+        let (head, rest) = self
+            .0
+            .split_first_chunk()
+            .expect("the body's length was checked against its fields");
         self.0 = rest;
         *head
     }
@@ -179,7 +183,10 @@ impl Fields<'_> {
     }
 
     fn position(&mut self) -> Position {
-        Position { seq: SourceSeq(self.u64()), stored_at: StoredAt(self.u64()) }
+        Position {
+            seq: SourceSeq(self.u64()),
+            stored_at: StoredAt(self.u64()),
+        }
     }
 }
 
@@ -190,13 +197,19 @@ mod tests {
     const SOURCE: SourceCheckpoint = SourceCheckpoint {
         epoch: Epoch(3),
         stream_created_ns: 5,
-        watermark: Position { seq: SourceSeq(7), stored_at: StoredAt(8) },
+        watermark: Position {
+            seq: SourceSeq(7),
+            stored_at: StoredAt(8),
+        },
         first: Some(SourceSeq(2)),
         paused: true,
     };
     const TARGET: TargetCheckpoint = TargetCheckpoint {
         source_epoch: Epoch(3),
-        at: Position { seq: SourceSeq(7), stored_at: StoredAt(8) },
+        at: Position {
+            seq: SourceSeq(7),
+            stored_at: StoredAt(8),
+        },
         target_seq: TargetSeq(9),
         target_created_ns: 10,
         foreign_seen: true,
@@ -210,7 +223,11 @@ mod tests {
 
     #[test]
     fn bytes_that_may_never_change() {
-        let hex: String = TARGET.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = TARGET
+            .encode()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let fields = "435754430100000003000000000000000700000000000000080000000000000009";
         assert_eq!(hex[..hex.len() - 8], format!("{fields}000000000000000a01"));
     }
@@ -224,7 +241,10 @@ mod tests {
             assert!(SourceCheckpoint::decode(&bad).is_err(), "bit {bit}");
         }
         for len in 0..good.len() {
-            assert!(SourceCheckpoint::decode(&good[..len]).is_err(), "length {len}");
+            assert!(
+                SourceCheckpoint::decode(&good[..len]).is_err(),
+                "length {len}"
+            );
         }
         assert_eq!(TargetCheckpoint::decode(&good), Err(CorruptValue::Magic));
     }

@@ -11,6 +11,7 @@ use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::RegionId;
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
+use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -86,28 +87,60 @@ pub(super) fn legs(
     store: &SledStore,
     control: &Control,
 ) -> anyhow::Result<Legs> {
-    let policy = Arc::new(plan.residency().clone());
+    let builder = Builder {
+        plan,
+        here,
+        store,
+        control,
+        policy: Arc::new(plan.residency().clone()),
+        arriving_count: plan.arriving(here).count() as u64,
+    };
     let mut legs = Legs::default();
     for route in plan.leaving(here) {
+        builder.leaving(route, &mut legs)?;
+    }
+    for route in plan.arriving(here) {
+        builder.arriving(route, &mut legs)?;
+    }
+    Ok(legs)
+}
+
+/// What every leg is built from.
+struct Builder<'a> {
+    plan: &'a Plan,
+    here: &'a RegionId,
+    store: &'a SledStore,
+    control: &'a Control,
+    policy: Arc<ResidencyPolicy>,
+    arriving_count: u64,
+}
+
+impl Builder<'_> {
+    fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
         let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
         let (ask, commands) = mpsc::channel(4);
-        let checkpoint = read(store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
+        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
         let config = SenderConfig {
             route: route.name.clone(),
             stream: route.stream.clone(),
             to: route.to.clone(),
             class: class(route.priority),
-            policy: Arc::clone(&policy),
-            batch_len_max: batch_len(plan, route),
+            policy: Arc::clone(&self.policy),
+            batch_len_max: batch_len(self.plan, route),
             batch_records_max: BATCH_RECORDS,
         };
         legs.outbound.push(OutboundLeg {
             sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
-            control: control.clone(),
+            control: self.control.clone(),
             stream: route.stream.to_string(),
-            filters: route.subjects.filters().iter().map(ToString::to_string).collect(),
-            judge: judge(plan, route),
+            filters: route
+                .subjects
+                .filters()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            judge: judge(self.plan, route),
             checkpoint,
             start: start(route.start),
             class: class(route.priority),
@@ -119,19 +152,21 @@ pub(super) fn legs(
         });
         legs.handles.push((route.to.clone(), handle));
         legs.commands.push((route.clone(), ask));
+        Ok(())
     }
-    let arriving = plan.arriving(here).count() as u64;
-    for route in plan.arriving(here) {
+
+    fn arriving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::In);
         let key = CheckpointKey::new(Direction::In, &route.name, &route.from);
-        let checkpoint = read(store, &key, TargetCheckpoint::decode)?;
+        let checkpoint = read(self.store, &key, TargetCheckpoint::decode)?;
         let sole = route.writers == Writers::Route;
         let config = ReceiverConfig {
-            here: here.clone(),
-            policy: Arc::clone(&policy),
+            here: self.here.clone(),
+            policy: Arc::clone(&self.policy),
             sole,
             window_suffices: route.exactly_once == ExactlyOnce::Window,
-            credit_window: (CREDIT_ALL / arriving).clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
+            credit_window: (CREDIT_ALL / self.arriving_count)
+                .clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
             decoded_max: DECODED_MAX,
             run_records_max: RUN_RECORDS,
             run_len_max: RUN_LEN,
@@ -141,19 +176,22 @@ pub(super) fn legs(
             receiver: Receiver::new(config, checkpoint),
             target: TargetConfig {
                 stream: route.target.to_string(),
-                create: route.create.as_ref().map(|create| creation(plan, route, create)),
+                create: route
+                    .create
+                    .as_ref()
+                    .map(|create| creation(self.plan, route, create)),
                 sole,
                 fence_sequence: route.fence == Fence::Sequence,
             },
-            control: control.clone(),
+            control: self.control.clone(),
             stamp: Stamp::new(region, stream, route.name.as_str(), route.dedupe_ids),
             key,
             reporter: RouteReporter::new(route, Direction::In),
             events,
         });
         legs.handles.push((route.from.clone(), handle));
+        Ok(())
     }
-    Ok(legs)
 }
 
 /// A value that cannot be read is as good as none: the streams tell the rest.
@@ -162,7 +200,9 @@ fn read<T, E: std::fmt::Display>(
     key: &CheckpointKey,
     decode: impl Fn(&[u8]) -> Result<T, E>,
 ) -> anyhow::Result<Option<T>> {
-    let Some(bytes) = store.get(key)? else { return Ok(None) };
+    let Some(bytes) = store.get(key)? else {
+        return Ok(None);
+    };
     match decode(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(why) => {
@@ -174,9 +214,13 @@ fn read<T, E: std::fmt::Display>(
 
 /// A batch holds at most about a second of the link's rate, so that nothing waits behind it longer.
 fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
-    let rate = plan.link_between(&route.from, &route.to).and_then(|link| link.rate);
+    let rate = plan
+        .link_between(&route.from, &route.to)
+        .and_then(|link| link.rate);
     let second = rate.map_or(u64::MAX, |rate| rate.bits_per_second() / 8);
-    usize::try_from(second).unwrap_or(usize::MAX).clamp(4096, BATCH_LEN)
+    usize::try_from(second)
+        .unwrap_or(usize::MAX)
+        .clamp(4096, BATCH_LEN)
 }
 
 fn class(priority: Priority) -> LaneClass {
@@ -210,7 +254,7 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
     let subjects = plan.subjects_arriving(&route.to, &route.target);
     let subjects: Vec<_> = subjects.filters().iter().map(ToString::to_string).collect();
     let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
-    let limit = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
+    let limit = |limit: Option<u64>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
     let mut config = json!({
         "name": route.target.as_str(),
         "description": "Created by Causeway",
@@ -272,7 +316,10 @@ pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
         Some(NatsAuth::Token(token)) => options.token(token.expose().to_owned()),
         None => options,
     };
-    let client = options.connect(servers).await.context("set up the control connection")?;
+    let client = options
+        .connect(servers)
+        .await
+        .context("set up the control connection")?;
     Ok(Control::new(client, own.nats.domain.as_deref()))
 }
 
@@ -304,8 +351,10 @@ pub(super) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
     if let Some(tls) = &own.nats.tls {
         options.tls.handshake_first = tls.first;
         options.tls.ca_files = tls.ca.iter().cloned().collect();
-        options.tls.client_cert =
-            tls.identity.as_ref().map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
+        options.tls.client_cert = tls
+            .identity
+            .as_ref()
+            .map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
     }
     options
 }

@@ -85,12 +85,18 @@ fn free_name(state: &Path) -> PathBuf {
 
 impl CheckpointStore for SledStore {
     fn get(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.db.get(key.as_bytes()).map_err(|why| self.error(&why))?;
+        let value = self
+            .db
+            .get(key.as_bytes())
+            .map_err(|why| self.error(&why))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn put(&mut self, key: &CheckpointKey, value: &[u8]) -> Result<(), StoreError> {
-        self.db.insert(key.as_bytes(), value).map(|_| ()).map_err(|why| self.error(&why))
+        self.db
+            .insert(key.as_bytes(), value)
+            .map(|_| ())
+            .map_err(|why| self.error(&why))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

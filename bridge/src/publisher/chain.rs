@@ -5,13 +5,12 @@
 //! are a prefix however many are under way. The server stores that header with the record; this is
 //! the price of a target without fast ingest. Where others write too, one publish is under way.
 
-use causeway_proto::frame::StallReason;
 use causeway_proto::id::TargetSeq;
-use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
+use causeway_proto::run::{Run, RunEnd, RunResult};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::fast::{contradicted, read_error, refused};
+use super::fast::{contradicted, denied, read_error, refused};
 use super::stamp::Prepared;
 use super::{ANSWER_TIMEOUT, ApplyMode, CHUNK_LEN, Publisher, lost};
 use crate::nats::{Event, append_number, append_publish};
@@ -35,7 +34,11 @@ impl Publisher {
         generation: u64,
         limit: u32,
     ) -> RunResult {
-        let window = if self.mode == ApplyMode::Chain { WINDOW.min(limit) } else { 1 };
+        let window = if self.mode == ApplyMode::Chain {
+            WINDOW.min(limit)
+        } else {
+            1
+        };
         let batch = format!("{:x}", self.runs);
         let mut answers = Answers::default();
         let mut sent = 0u32;
@@ -53,7 +56,8 @@ impl Publisher {
             let mut reply = bytes::BytesMut::from(format!("{}.{batch}.", self.inbox).as_bytes());
             append_number(&mut reply, u64::from(sent));
             let payload = record.payload;
-            if append_publish(&mut self.chunk, record.subject, &reply, &[headers], payload).is_err() {
+            if append_publish(&mut self.chunk, record.subject, &reply, &[headers], payload).is_err()
+            {
                 let reason = "subject cannot be published".to_owned();
                 cut = Some(RunEnd::Rejected { code: 0, reason });
                 break;
@@ -81,7 +85,11 @@ impl Publisher {
             }
         }
         let end = answers.failed.or(cut).unwrap_or(RunEnd::Complete);
-        RunResult { stored: answers.stored, last_seq: answers.last_seq, end }
+        RunResult {
+            stored: answers.stored,
+            last_seq: answers.last_seq,
+            end,
+        }
     }
 
     async fn hear(
@@ -101,12 +109,10 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Ok(Some(Event::Denied(text))) => {
-                let stalled =
-                    Stalled { reason: StallReason::NoPermission, detail: text.to_string() };
-                Err(RunResult { stored: 0, last_seq: None, end: RunEnd::Stalled(stalled) })
-            }
-            Ok(Some(Event::Up { generation: new, .. })) if new == generation => Ok(()),
+            Ok(Some(Event::Denied(text))) => Err(denied(&text)),
+            Ok(Some(Event::Up {
+                generation: new, ..
+            })) if new == generation => Ok(()),
             Ok(_) => {
                 self.generation = None;
                 Err(lost())

@@ -18,7 +18,7 @@ use causeway_proto::error::{CloseReason, DecodeError, PeerMisbehaved};
 use causeway_proto::frame::{CloseLane, Frame, Hello, LaneCloseReason, Ping, Pong};
 use causeway_proto::handshake::{Agreed, check_hello, first_frame, later_frame};
 use causeway_proto::id::{LaneId, RegionId, RouteName};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, timeout};
 
 use crate::link::{BatchSender, IncomingBatch, Session as Connection};
@@ -115,27 +115,49 @@ pub enum SessionEnd {
     /// No `Hello`.
     #[error("no Hello within {HELLO_TIMEOUT:?}")]
     NoHello,
-    /// Wrong bytes.
-    #[error("malformed: {0}")]
-    Malformed(#[from] DecodeError),
+    /// A frame's bytes are wrong.
+    #[error("malformed frame: {0}")]
+    Frame(#[from] DecodeError),
+    /// A batch's bytes are wrong.
+    #[error("malformed batch: {0}")]
+    Batch(DecodeError),
     /// Wrong sequence.
     #[error("peer misbehaved: {0}")]
     Misbehaved(#[from] PeerMisbehaved),
     /// No overlap.
     #[error(transparent)]
     Incompatible(#[from] causeway_proto::error::PeerIncompatible),
+    /// We end it: the process stops, or a newer connection takes over.
+    #[error("ended here")]
+    Stopped,
     /// A driver did not keep up with its queue.
     #[error("the driver of a route does not take its events")]
     DriverStuck,
 }
 
 impl SessionEnd {
+    /// A short name, for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Goodbye(_) => "goodbye",
+            Self::NoHello => "no_hello",
+            Self::Frame(_) => "frame_malformed",
+            Self::Batch(_) => "batch_malformed",
+            Self::Misbehaved(_) => "misbehaved",
+            Self::Incompatible(_) => "incompatible",
+            Self::Stopped => "stopped",
+            Self::DriverStuck => "driver_stuck",
+        }
+    }
+
     /// What the peer is told.
     pub fn close_reason(&self) -> CloseReason {
         match self {
-            Self::Lost | Self::Goodbye(_) => CloseReason::Done,
+            Self::Lost | Self::Goodbye(_) | Self::Stopped => CloseReason::Done,
             Self::NoHello => CloseReason::PeerSilent,
-            Self::Malformed(fault) => fault.close_reason(),
+            Self::Frame(fault) => fault.in_frame(),
+            Self::Batch(fault) => fault.in_batch(),
             Self::Misbehaved(fault) => fault.close_reason(),
             Self::Incompatible(fault) => fault.close_reason(),
             Self::DriverStuck => CloseReason::Internal,
@@ -194,9 +216,14 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the session; `observe` is called about once a second for status.
-    pub async fn run(mut self, observe: impl Fn(&Connection)) -> (Connection, SessionEnd) {
+    /// `stop` ends it.
+    pub async fn run(
+        mut self,
+        stop: &Notify,
+        observe: impl Fn(&Connection),
+    ) -> (Connection, SessionEnd) {
         let end = match self.announce() {
-            Ok(()) => self.serve(&observe).await,
+            Ok(()) => self.serve(stop, &observe).await,
             Err(end) => end,
         };
         for route in self.routes {
@@ -220,7 +247,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn serve(&mut self, observe: &impl Fn(&Connection)) -> SessionEnd {
+    async fn serve(&mut self, stop: &Notify, observe: &impl Fn(&Connection)) -> SessionEnd {
         let mut ping = interval(PING_INTERVAL);
         let mut second = interval(Duration::from_secs(1));
         loop {
@@ -229,6 +256,7 @@ impl<'a> Session<'a> {
                 frame = self.connection.control_rx.recv() => frame.map_or(Action::Lost, Action::FromPeer),
                 Some((driver, frame)) = self.frames.recv() => Action::FromDriver(driver, frame),
                 batch = self.connection.batches_rx.recv() => batch.map_or(Action::Lost, Action::Batch),
+                () = stop.notified() => return SessionEnd::Stopped,
                 _ = ping.tick() => Action::Ping,
                 _ = second.tick() => { observe(&self.connection); continue; }
             };
@@ -295,9 +323,15 @@ impl<'a> Session<'a> {
     }
 
     fn handle_batch(&mut self, batch: IncomingBatch) -> Result<(), SessionEnd> {
-        let Some((head, len)) = BatchHead::decode_prefix(&batch.bytes)? else {
-            return Err(DecodeError::Truncated.into());
+        let whole = &batch.bytes;
+        let Some((head, len)) = BatchHead::decode_prefix(whole).map_err(SessionEnd::Batch)? else {
+            let (field, offset) = ("batch head", whole.len());
+            return Err(SessionEnd::Batch(DecodeError::Truncated { field, offset }));
         };
+        if whole.len() - len != head.body_len as usize {
+            let (field, value) = ("body length", u64::from(head.body_len));
+            return Err(SessionEnd::Batch(DecodeError::OutOfRange { field, value }));
+        }
         let body = batch.bytes.slice(len..);
         match self.lanes.get(&head.lane) {
             Some(driver) => self.tell(*driver, RouteEvent::Batch(head, body)),

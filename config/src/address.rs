@@ -141,8 +141,8 @@ impl fmt::Display for NatsUrl {
     }
 }
 
-/// The text of a URL, or of a list of them, with whatever could be a password hidden; for messages about
-/// texts that could not be read. It hides too much rather than too little.
+/// The text of a URL, or of a list of them, with whatever could be a password hidden; for messages
+/// about texts that could not be read. It hides too much rather than too little.
 pub(crate) fn redact(text: &str) -> String {
     let Some((before, after)) = text.rsplit_once('@') else {
         return text.to_owned();

@@ -1,8 +1,8 @@
 //! Checks across sections, and the plan that comes of a file that passes them.
 //!
-//! A section with a fault of its own still takes part, as far as it could be read, so that one run names
-//! everything. Only where syntax errors may have hidden sections are these checks left out: half of what
-//! they would say were false.
+//! A section with a fault of its own still takes part, as far as it could be read, so that one run
+//! names everything. Only where syntax errors may have hidden sections are these checks left out:
+//! half of what they would say were false.
 
 mod links;
 mod residency;

@@ -1,5 +1,5 @@
-//! What is wrong with a fleet file: every fault at once, each with its key, its place, what was found and
-//! what is wanted. The reader is whoever wrote the file.
+//! What is wrong with a fleet file: every fault at once, each with its key, its place, what was
+//! found and what is wanted. The reader is whoever wrote the file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl fmt::Display for ConfigError {
         }
         write!(f, "found {}, wanted {}", self.found, self.wanted)?;
         match &self.conflicts_with {
-            Some(other) => write!(f, " [conflicts with {}, line {}]", other.key, other.at.line),
+            Some(other) => write!(f, " [see {}, line {}]", other.key, other.at.line),
             None => Ok(()),
         }
     }
@@ -114,7 +114,7 @@ impl fmt::Display for Warning {
             self.place.at, self.place.key, self.text
         )?;
         match &self.together_with {
-            Some(other) => write!(f, " [together with {}, line {}]", other.key, other.at.line),
+            Some(other) => write!(f, " [see {}, line {}]", other.key, other.at.line),
             None => Ok(()),
         }
     }

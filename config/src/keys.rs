@@ -1,5 +1,5 @@
-//! Every key of a fleet file, once: readers refuse what is not listed here, messages say what a key wants
-//! in the words that stand here, and a test compares REFERENCE.md with it.
+//! Every key of a fleet file, once: readers refuse what is not listed here, messages say what a key
+//! wants in the words that stand here, and a test compares REFERENCE.md with it.
 
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +42,20 @@ const PATH: &str = "the path of a PEM file";
 /// All keys, in the order of REFERENCE.md.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    key("fleet", "a table", "required"),
+    key("fleet", "a table, [fleet]", "required"),
     key("fleet.name", NAME, "required"),
 
-    key("region", "a table for each region", "required"),
+    key("region", "a table for each region, [region.NAME]", "required"),
     key("region.NAME", "a table", "required"),
     key("region.NAME.listen", "an IP address and UDP port, such as \"0.0.0.0:7443\"", "none"),
     key("region.NAME.admin", "an IP address and TCP port, such as \"127.0.0.1:9464\"", "required"),
     key("region.NAME.state", "the path of a directory", "required"),
     key("region.NAME.nats", "a table", "required"),
-    key("region.NAME.nats.url", "one or more of nats://HOST:PORT or tls://HOST:PORT, between commas", "required"),
+    key(
+        "region.NAME.nats.url",
+        "one or more of nats://HOST:PORT or tls://HOST:PORT, between commas",
+        "required",
+    ),
     key("region.NAME.nats.creds", "the path of a NATS credentials file", "none"),
     key("region.NAME.nats.domain", "the name of a JetStream domain", "none"),
     key("region.NAME.nats.tls", "a table", "none"),
@@ -65,7 +69,11 @@ pub const KEYS: &[Key] = &[
     key("region.NAME.tls.ca", PATH, "required"),
 
     key("link", "a list of tables, [[link]]", "none"),
-    key("link.regions", "two different regions: the one that listens, then the one that dials", "required"),
+    key(
+        "link.regions",
+        "two different regions: the one that listens, then the one that dials",
+        "required",
+    ),
     key("link.dial", "HOST:PORT, where the first of the two regions is reached", "required"),
     key("link.rate", "a rate from 16 kbit/s to 1 Tbit/s, such as \"50 Mbit/s\"", "none"),
     key("link.rtt", "a duration up to 10s, such as \"80ms\"", "none"),
@@ -78,7 +86,11 @@ pub const KEYS: &[Key] = &[
     key("route.stream", STREAM, "required"),
     key("route.subjects", FILTERS, "[\">\"]"),
     key("route.target", STREAM, "the same as stream"),
-    key("route.start", "\"first\", \"new\", a sequence from 1, or a time with its zone", "\"first\""),
+    key(
+        "route.start",
+        "\"first\", \"new\", a sequence from 1, or a time with its zone",
+        "\"first\"",
+    ),
     key("route.priority", "\"live\", \"normal\" or \"bulk\"", "\"normal\""),
     key("route.dedupe_ids", "true or false", "true"),
     key("route.exactly_once", "\"always\" or \"window\"", "\"always\""),

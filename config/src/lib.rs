@@ -1,9 +1,9 @@
 //! Causeway's fleet file: text in, every error at once, a typed plan out.
 //!
-//! One TOML file describes the whole fleet; every sidecar reads it and takes its own part. Parsing is the
-//! only validation: what leaves this crate as a [`Plan`] needs no further check and holds no text to
-//! parse. Whoever wrote the file gets every fault in one run, each with key, line, what was found
-//! and what is wanted; where two keys contradict one another, both are named.
+//! One TOML file describes the whole fleet; every sidecar reads it and takes its own part. Parsing
+//! is the only validation: what leaves this crate as a [`Plan`] needs no further check and holds no
+//! text to parse. Whoever wrote the file gets every fault in one run, each with key, line, what was
+//! found and what is wanted; where two keys contradict one another, both are named.
 //!
 //! `REFERENCE.md` describes every key, `examples/` holds files to start from.
 

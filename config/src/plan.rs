@@ -1,5 +1,5 @@
-//! The plan: a fleet file after every check, typed. No text in it needs parsing any more, and what it
-//! names exists: a route's regions are regions of the fleet, with a link between them.
+//! The plan: a fleet file after every check, typed. No text in it needs parsing any more, and what
+//! it names exists: a route's regions are regions of the fleet, with a link between them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -128,8 +128,8 @@ pub enum LinkRole {
     Dials,
 }
 
-/// One leg of a route: one source stream to one target region. A route of the file with several regions
-/// in `to` makes as many legs, alike but for `to`; (name, to) is unique.
+/// One leg of a route: one source stream to one target region. A route of the file with several
+/// regions in `to` makes as many legs, alike but for `to`; (name, to) is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePlan {
     /// Name in the file.

@@ -1,8 +1,9 @@
-//! Reading a TOML document by hand: each reader reports what it cannot read and goes on, so that one
-//! run names every fault. (serde stops at the first one.)
+//! Reading a TOML document by hand: each reader reports what it cannot read and goes on, so that
+//! one run names every fault. (serde stops at the first one.)
 //!
-//! A [`Table`] knows its keys from [`crate::keys`] and reports all others when it is opened. A [`Value`] knows
-//! its path, its place and what it wants, so that a reader only says how to turn it into a type.
+//! A [`Table`] knows its keys from [`crate::keys`] and reports all others when it is opened. A
+//! [`Value`] knows its path, its place and what it wants, so that a reader only says how to turn it
+//! into a type.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -43,8 +44,9 @@ pub(crate) struct Report {
     text: String,
     errors: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<Warning>>,
-    /// Set where syntax errors may have hidden part of the file: what is missing is then not missed.
-    is_partial: bool,
+    /// Where the text is no TOML. Part of the file may then be hidden, and what is missing is not
+    /// missed.
+    syntax_error_lines: Vec<usize>,
 }
 
 impl Report {
@@ -55,7 +57,7 @@ impl Report {
             text: text.to_owned(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
-            is_partial: false,
+            syntax_error_lines: Vec::new(),
         }
     }
 
@@ -67,12 +69,12 @@ impl Report {
             };
             let found = format!("a syntax error ({})", error.message().replace('\n', ", "));
             self.fault(&place, found, "TOML".to_owned());
-            self.is_partial = true;
+            self.syntax_error_lines.push(place.at.line);
         }
     }
 
     pub(crate) fn is_partial(&self) -> bool {
-        self.is_partial
+        !self.syntax_error_lines.is_empty()
     }
 
     pub(crate) fn root(&self) -> Place {
@@ -127,9 +129,12 @@ impl Report {
         !self.errors.borrow().is_empty()
     }
 
-    /// Everything found, in the order of the file's lines.
+    /// Everything found, in the order of the file's lines. Where a line is no TOML, what else was
+    /// found there is a consequence and left out.
     pub(crate) fn finish(self) -> (Vec<ConfigError>, Vec<Warning>) {
         let mut errors = self.errors.into_inner();
+        let lines = &self.syntax_error_lines;
+        errors.retain(|error| error.place.key.is_empty() || !lines.contains(&error.place.at.line));
         let mut warnings = self.warnings.into_inner();
         errors.sort_by(|a, b| a.place.at.cmp(&b.place.at));
         warnings.sort_by(|a, b| a.place.at.cmp(&b.place.at));
@@ -224,7 +229,7 @@ impl<'a> Table<'a> {
     /// The value of a key; its absence is a fault.
     pub(crate) fn required(&self, name: &str) -> Option<Value<'a>> {
         let value = self.optional(name);
-        if value.is_none() && !self.report.is_partial {
+        if value.is_none() && !self.report.is_partial() {
             let wanted = keys::find(&self.schema_of(name))
                 .map(|key| key.value)
                 .unwrap_or_default();

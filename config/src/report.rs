@@ -1,8 +1,8 @@
 //! What `causeway check` prints of a sound fleet: its links, its classes, and what flows where.
 //!
-//! Each row of the flows is proved from the file alone, by subject algebra. A record that is relayed is
-//! judged again for each region that it enters, so the rows for a region say everything that routes can
-//! bring there, over however many hops it comes.
+//! Each row of the flows is proved from the file alone, by subject algebra. A record that is
+//! relayed is judged again for each region that it enters, so the rows for a region say everything
+//! that routes can bring there, over however many hops it comes.
 
 use std::fmt;
 
@@ -135,8 +135,8 @@ fn flows_table(plan: &Plan) -> TextTable {
     table
 }
 
-/// What decides a passage: the classes that admit, and each reason that denies, with examples where it
-/// depends on the subject.
+/// What decides a passage: the classes that admit, and each reason that denies, with examples where
+/// it depends on the subject.
 pub fn why(passage: &Passage, policy: &ResidencyPolicy) -> String {
     let mut parts = Vec::new();
     if let Some(example) = &passage.admitted {

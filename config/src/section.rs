@@ -1,5 +1,5 @@
-//! The sections of a fleet file, each read into a draft: typed values with their places, and holes where
-//! a fault was reported. `check` looks at drafts across sections and makes the plan of them.
+//! The sections of a fleet file, each read into a draft: typed values with their places, and holes
+//! where a fault was reported. `check` looks at drafts across sections and makes the plan of them.
 
 mod class;
 mod link;

@@ -95,8 +95,8 @@ fn warn_idle(drafts: &Drafts, report: &Report) {
     }
 }
 
-/// A link that dials a loopback address proves that its two regions share a machine; then they must not
-/// share a state directory or an address.
+/// A link that dials a loopback address proves that its two regions share a machine; then they must
+/// not share a state directory or an address.
 fn warn_same_host(drafts: &Drafts, report: &Report) {
     let find = |id: &RegionId| drafts.regions.iter().find(|region| region.id == *id);
     for link in &drafts.links {

@@ -63,7 +63,8 @@ fn check_targets(route: &RouteDraft, drafts: &Drafts, report: &Report) {
     }
 }
 
-/// Two routes from one stream to one region must not carry the same record: it would be there twice.
+/// Two routes from one stream to one region must not carry the same record: it would be there
+/// twice.
 fn check_no_record_twice(route: &RouteDraft, other: &RouteDraft, report: &Report) {
     if !reads_the_same(route, other) {
         return;

@@ -31,9 +31,9 @@ pub(super) fn check(drafts: &Drafts, report: &Report) {
     }
 }
 
-/// A route of the fleet that shows that others write the target too: one with the same target, or one that
-/// carries records from the target back to where they come from, which would be idle were there
-/// nothing but those.
+/// A route of the fleet that shows that others write the target too: one with the same target, or
+/// one that carries records from the target back to where they come from, which would be idle were
+/// there nothing but those.
 fn other_writer<'a>(
     routes: &'a [RouteDraft],
     index: usize,

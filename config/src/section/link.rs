@@ -79,11 +79,11 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
 
 fn read_pair(table: &Table<'_>) -> Option<[Placed<RegionId>; 2]> {
     let value = table.required("regions")?;
-    let count = value.list("").map_or(2, |elements| elements.len());
-    if count != 2 {
-        return value.fail_because(format_args!("there are {count}"));
-    }
-    let pair: [Placed<RegionId>; 2] = read_regions(&value).try_into().ok()?;
+    let regions = match value.raw().as_array().map(|elements| elements.len()) {
+        Some(2) | None => read_regions(&value),
+        Some(count) => return value.fail_because(format_args!("there are {count}")),
+    };
+    let pair: [Placed<RegionId>; 2] = regions.try_into().ok()?;
     if pair[0].value == pair[1].value {
         return value.fail_because("a region needs no link to itself");
     }

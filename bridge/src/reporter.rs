@@ -318,7 +318,7 @@ fn inbound_state(view: &InboundView<'_>) -> (RouteState, Option<String>) {
     }
     match view.receiver.is_flowing() {
         true => (RouteState::Live, None),
-        false => (RouteState::WaitingForTarget, None),
+        false => (RouteState::WaitingForSource, Some("the source has opened no lane".into())),
     }
 }
 

@@ -74,7 +74,8 @@ impl Shutdown {
         self.reached(Phase::Ending).await;
     }
 
-    async fn reached(&mut self, phase: Phase) {
+    /// Waits until the process has come to `phase`. Cancel safe.
+    pub async fn reached(&mut self, phase: Phase) {
         if self.0.wait_for(|current| *current >= phase).await.is_err() {
             // Nobody is left who could ask: then nobody does.
             std::future::pending::<()>().await;

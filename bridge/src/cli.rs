@@ -131,7 +131,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn demo(seconds: u64, json: bool) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let holds = runtime.block_on(crate::demo::run(crate::demo::DemoOptions { seconds, json }))?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -223,9 +223,9 @@ impl Inbound {
 
     fn handle_target(&mut self, done: Done) {
         let now = self.started.elapsed();
+        self.connected = self.publisher.as_ref().is_some_and(Publisher::is_connected);
         match done {
             Done::Connected => {
-                self.connected = true;
                 self.target_next = None;
                 self.receiver.handle_connected();
             }
@@ -234,12 +234,7 @@ impl Inbound {
             Done::Described(Err(stalled)) | Done::Scanned(Err(stalled)) => {
                 self.receiver.handle_target_down(stalled, now);
             }
-            Done::Published(result) => {
-                if matches!(result.end, causeway_proto::run::RunEnd::ConnectionLost) {
-                    self.connected = false;
-                }
-                self.receiver.handle_run(result, now);
-            }
+            Done::Published(result) => self.receiver.handle_run(result, now),
         }
     }
 

@@ -1,7 +1,10 @@
-//! The Causeway sidecar: everything that touches a socket, a disk or a clock, around the state
-//! machines of `causeway-proto`.
+//! The Causeway sidecar: I/O around `causeway-proto`, which decides.
+//!
+//! In the data's order: [`source`] reads, [`outbound`] drives the sender, [`session`] and [`link`] carry,
+//! [`inbound`] drives the receiver, [`publisher`] publishes, [`checkpoint`] remembers. [`app`] puts them
+//! together; [`cli`] is what a person types, [`admin`] what a person or a machine asks while it runs.
 
-// What a record passes through, in the data's order.
+// The data's path.
 pub mod source;
 
 pub mod outbound;
@@ -14,23 +17,24 @@ pub mod inbound;
 
 pub mod publisher;
 
-// What stands below both ends.
-pub mod control;
-pub mod nats;
-
-// What survives a restart.
 pub mod checkpoint;
 
-// What an operator sees and touches.
-pub mod admin;
+// What it stands on.
+pub mod backoff;
 pub mod certs;
+pub mod clock;
+pub mod control;
+pub mod nats;
+pub mod shutdown;
+
+// What it tells of itself, and is told.
+pub mod admin;
 pub mod command;
 pub mod metrics;
 pub mod reporter;
 pub mod status;
 
-// How the process lives and ends.
+// What a person sees.
 pub mod app;
-pub mod backoff;
-pub mod clock;
-pub mod shutdown;
+pub mod cli;
+pub mod demo;

@@ -23,17 +23,18 @@ use causeway_proto::id::TargetSeq;
 use causeway_proto::provenance::{Provenance, content_hash, find};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{Evidence, Run, RunEnd, RunResult, Stalled};
+use tokio::time::timeout;
 
 pub use self::stamp::{Prepared, Stamp};
 use crate::control::{Control, ControlError, StreamInfo};
-use crate::nats::{Client, Event, State, Subscription};
+use crate::nats::{Client, Event, State, Subscription, append_publish};
 
 /// A server that has answered nothing for so long is asked again from the beginning.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes handed to the connection at once.
 const CHUNK_LEN: usize = 64 * 1024;
-/// Sequences of the target that are looked at one by one; a longer stretch is rare.
-const SCAN_PARALLEL: usize = 64;
+/// Sequences of the target that are asked for at once.
+const SCAN_PARALLEL: u64 = 64;
 
 /// How a publisher is told about its target.
 #[derive(Debug, Clone)]
@@ -103,6 +104,11 @@ impl Publisher {
         self.mode
     }
 
+    /// Whether the connection that was last announced still stands.
+    pub fn is_connected(&self) -> bool {
+        self.generation.is_some() && self.client.generation() == self.generation
+    }
+
     /// Waits until the connection of a generation other than the last one stands.
     pub async fn connected(&mut self) -> u64 {
         loop {
@@ -129,6 +135,8 @@ impl Publisher {
             }
         };
         self.check(&info)?;
+        self.pass_barrier(&info).await?;
+        let info = self.find_or_create().await.map_err(|why| why.stalled())?;
         self.traits = TargetTraits {
             ttl: info.flag("allow_msg_ttl"),
             rollup: info.flag("allow_rollup_hdrs") && !info.flag("deny_purge") && self.config.sole,
@@ -146,6 +154,51 @@ impl Publisher {
             last_seq: TargetSeq(info.last_seq),
             evidence_stays: info.is_limits(),
         })
+    }
+
+    /// Waits until the target has taken or refused all that any connection of ours sent before. The
+    /// server has read the old connection to its end, but what it read passes through the stream's
+    /// queue; so a message that the stream must refuse (it expects to be in a stream of another name)
+    /// goes through the same queue, and its refusal comes out behind everything else.
+    async fn pass_barrier(&mut self, info: &StreamInfo) -> Result<(), Stalled> {
+        let down = |detail: &str| Stalled {
+            reason: StallReason::TargetUnreachable,
+            detail: detail.to_owned(),
+        };
+        let Some(generation) = self.generation else { return Err(down("no connection")) };
+        let Some(subject) = info.config["subjects"][0].as_str() else {
+            let reason = StallReason::TargetUnfit;
+            return Err(Stalled { reason, detail: "the target takes no subjects".into() });
+        };
+        let subject = subject.replace(['*', '>'], "causeway-barrier");
+        self.runs += 1;
+        let reply = format!("{}.b{:x}", self.inbox, self.runs);
+        let headers: &[u8] = b"NATS/1.0\r\nNats-Expected-Stream: causeway-barrier\r\n\r\n";
+        self.chunk.clear();
+        append_publish(&mut self.chunk, subject.as_bytes(), reply.as_bytes(), &[headers], &[])
+            .map_err(|_| down("the target's subject cannot be published to"))?;
+        if !self.hand_over(generation).await {
+            return Err(down("no connection"));
+        }
+        loop {
+            match timeout(ANSWER_TIMEOUT, self.replies.next()).await {
+                Err(_) => return Err(down("the target's server does not answer publishes")),
+                Ok(Some(Event::Block(block))) => {
+                    if block.iter().any(|message| message.subject == reply.as_bytes()) {
+                        return Ok(());
+                    }
+                }
+                Ok(Some(Event::Denied(text))) => {
+                    let reason = StallReason::NoPermission;
+                    return Err(Stalled { reason, detail: text.to_string() });
+                }
+                Ok(Some(Event::Up { generation: new, .. })) if new == generation => {}
+                Ok(_) => {
+                    self.generation = None;
+                    return Err(down("the connection is gone"));
+                }
+            }
+        }
     }
 
     async fn find_or_create(&self) -> Result<StreamInfo, ControlError> {
@@ -175,27 +228,27 @@ impl Publisher {
         Err(Stalled { reason: StallReason::TargetUnfit, detail: fault.to_owned() })
     }
 
-    /// Looks at target sequences for records of this route, newest last.
+    /// Looks for the newest record of this route among target sequences, from the newest down.
     pub async fn scan(&mut self, from: TargetSeq, to: TargetSeq) -> Result<Scanned, Stalled> {
         let mut scanned = Scanned::default();
-        let mut next = from.0;
-        while next <= to.0 {
-            let last = to.0.min(next + SCAN_PARALLEL as u64 - 1);
+        let mut left = to.0 + 1;
+        while left > from.0 {
+            let first = from.0.max(left.saturating_sub(SCAN_PARALLEL));
             let records = futures_util::future::try_join_all(
-                (next..=last).map(|seq| self.control.record(&self.config.stream, seq)),
+                (first..left).map(|seq| self.control.record(&self.config.stream, seq)),
             );
             let records = records.await.map_err(|why| why.stalled())?;
-            for (seq, record) in (next..=last).zip(records) {
+            for (record, seq) in records.into_iter().rev().zip((first..left).rev()) {
                 match record.map(|record| self.read_evidence(&record)) {
                     None => scanned.unseen_behind += 1,
                     Some(None) => scanned.foreign += 1,
                     Some(Some(source)) => {
                         scanned.last = Some(Evidence { source, target_seq: TargetSeq(seq) });
-                        scanned.unseen_behind = 0;
+                        return Ok(scanned);
                     }
                 }
             }
-            next = last + 1;
+            left = first;
         }
         Ok(scanned)
     }

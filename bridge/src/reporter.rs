@@ -8,6 +8,7 @@ use causeway_proto::receiver::Receiver;
 use causeway_proto::residency::{DenyReason, ResidencyPolicy};
 use causeway_proto::sender::Sender;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::clock::now_unix_seconds;
 use crate::session::Direction;
@@ -24,6 +25,8 @@ const NO_CLASS: &str = "none";
 pub struct OutboundView<'a> {
     /// The state machine.
     pub sender: &'a Sender,
+    /// When the source was last heard, if it is being read.
+    pub source_heard: Option<Instant>,
     /// Whether a session stands.
     pub has_session: bool,
     /// Whether an operator paused the route.
@@ -188,6 +191,11 @@ impl RouteReporter {
             filtered: totals.filtered,
             expired: totals.lost_to_retention,
         };
+        if let Some(heard) = view.source_heard {
+            let age = heard.elapsed().as_secs_f64();
+            self.source.heard = later(self.source.heard, Some(now_unix_seconds() - age));
+            self.source.unreachable = None;
+        }
         self.note_progress(watermark.seq.0, watermark.stored_at.0, pending.read);
         self.note_denials();
         (self.status.state, self.status.reason) = self.outbound_state(view);

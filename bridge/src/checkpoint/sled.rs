@@ -109,7 +109,7 @@ fn open_guarded(path: &Path) -> Result<sled::Db, Fault> {
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
         let db = config.open()?;
-        for entry in &db {
+        for entry in db.iter() {
             entry?;
         }
         Ok(db)

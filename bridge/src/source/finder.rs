@@ -6,10 +6,10 @@ use causeway_proto::resume::SourceFacts;
 use serde_json::json;
 
 use crate::control::{Control, ControlError};
-use crate::outbound::SeekTo;
+use crate::command::SeekTo;
 
 /// Where rejected records are kept, in their own region.
-pub const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
+const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]

@@ -92,6 +92,8 @@ pub(super) struct Delivery {
     /// Counts this consumer's deliveries from 1.
     pub(super) number: u64,
     pub(super) stored_at_ns: u64,
+    /// Records of the consumer behind this one.
+    pub(super) behind: u64,
 }
 
 impl Delivery {
@@ -117,7 +119,12 @@ impl Delivery {
         let number = |index: usize| {
             std::str::from_utf8(tokens[stream + index]).ok()?.parse::<u64>().ok()
         };
-        Some(Self { seq: SourceSeq(number(3)?), number: number(4)?, stored_at_ns: number(5)? })
+        Some(Self {
+            seq: SourceSeq(number(3)?),
+            number: number(4)?,
+            stored_at_ns: number(5)?,
+            behind: number(6)?,
+        })
     }
 }
 
@@ -127,9 +134,9 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_reply_are_read() {
-        let want = Delivery { seq: SourceSeq(7), number: 3, stored_at_ns: 99 };
-        let v1 = b"$JS.ACK.S.c1.1.7.3.99.0";
-        let v2 = b"$JS.ACK._.ACC.S.c1.1.7.3.99.0.tok";
+        let want = Delivery { seq: SourceSeq(7), number: 3, stored_at_ns: 99, behind: 5 };
+        let v1 = b"$JS.ACK.S.c1.1.7.3.99.5";
+        let v2 = b"$JS.ACK._.ACC.S.c1.1.7.3.99.5.tok";
         assert_eq!(Delivery::parse(v1, b"c1"), Some(want));
         assert_eq!(Delivery::parse(v2, b"c1"), Some(want));
         assert_eq!(Delivery::parse(v1, b"c0"), None);

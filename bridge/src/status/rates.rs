@@ -7,7 +7,7 @@ const SMOOTHING: Duration = Duration::from_secs(5);
 
 /// The rate of one counter.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rate {
+pub(super) struct Rate {
     last: Option<u64>,
     per_second: f64,
     is_settled: bool,
@@ -15,7 +15,7 @@ pub struct Rate {
 
 impl Rate {
     /// The counter stands at `value`, `elapsed` after the last time.
-    pub fn sample(&mut self, value: u64, elapsed: Duration) {
+    pub(super) fn sample(&mut self, value: u64, elapsed: Duration) {
         let Some(last) = self.last.replace(value) else { return };
         if elapsed.is_zero() {
             return;
@@ -35,7 +35,7 @@ impl Rate {
     }
 
     /// Rounded to what is worth reading.
-    pub fn per_second(&self) -> f64 {
+    pub(super) fn per_second(&self) -> f64 {
         (self.per_second * 100.0).round() / 100.0
     }
 }

@@ -92,14 +92,19 @@ impl IntoResponse for Refusal {
 impl Admin {
     /// A service that shows `board` and commands `controls`: the legs that leave this region.
     pub fn new(board: Board, controls: Vec<RouteControl>) -> Self {
-        Self { board, controls: controls.into() }
+        Self {
+            board,
+            controls: controls.into(),
+        }
     }
 
     /// Serves until the process has drained. Where the address cannot be had is for the caller to say.
     pub async fn serve(self, listener: TcpListener, mut shutdown: Shutdown) -> std::io::Result<()> {
         // Draining is worth watching, so only the end of it ends us.
         let end = async move { shutdown.reached(Phase::Ending).await };
-        axum::serve(listener, self.router()).with_graceful_shutdown(end).await
+        axum::serve(listener, self.router())
+            .with_graceful_shutdown(end)
+            .await
     }
 
     fn router(self) -> Router {
@@ -134,15 +139,26 @@ impl Admin {
         for leg in legs {
             let said = timeout(COMMAND_TIMEOUT, leg.ask(command.clone())).await;
             let said = said.unwrap_or_else(|_| {
-                Err(CommandError::Refused(format!("no answer within {COMMAND_TIMEOUT:?}")))
+                Err(CommandError::Refused(format!(
+                    "no answer within {COMMAND_TIMEOUT:?}"
+                )))
             });
             let done = said.is_ok();
             let said = said.unwrap_or_else(|why| why.to_string());
             tracing::info!(%route, peer = %leg.peer, ?command, done, said, "operator's command");
-            answers.push(Answer { route: route.to_owned(), peer: leg.peer.to_string(), done, said });
+            answers.push(Answer {
+                route: route.to_owned(),
+                peer: leg.peer.to_string(),
+                done,
+                said,
+            });
         }
         let all_done = answers.iter().all(|answer| answer.done);
-        let status = if all_done { StatusCode::OK } else { StatusCode::CONFLICT };
+        let status = if all_done {
+            StatusCode::OK
+        } else {
+            StatusCode::CONFLICT
+        };
         Ok((status, Json(answers)).into_response())
     }
 
@@ -152,13 +168,23 @@ impl Admin {
             leg.name.as_str() == route && !self.controls.iter().any(|known| known.route == leg.name)
         });
         if let Some(leg) = arrives {
-            let why = format!("route {route} arrives here: ask the sidecar of region {}", leg.peer);
+            let why = format!(
+                "route {route} arrives here: ask the sidecar of region {}",
+                leg.peer
+            );
             return Refusal::NoSuchRoute(why);
         }
-        let known: Vec<_> =
-            self.controls.iter().map(|leg| format!("{} to {}", leg.route, leg.peer)).collect();
+        let known: Vec<_> = self
+            .controls
+            .iter()
+            .map(|leg| format!("{} to {}", leg.route, leg.peer))
+            .collect();
         let to = peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
-        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        let known = if known.is_empty() {
+            "none".into()
+        } else {
+            known.join(", ")
+        };
         Refusal::NoSuchRoute(format!("no route {route}{to} leaves here; known: {known}"))
     }
 }
@@ -212,15 +238,23 @@ async fn seek(
         SeekPlace::Sequence(sequence) => sequence.to_string(),
         SeekPlace::Text(text) => text,
     };
-    let to: SeekTo = text.parse().map_err(|why| Refusal::BadRequest(format!("{why}")))?;
-    admin.command(&name, body.peer.as_deref(), &RouteCommand::Seek(to)).await
+    let to: SeekTo = text
+        .parse()
+        .map_err(|why| Refusal::BadRequest(format!("{why}")))?;
+    admin
+        .command(&name, body.peer.as_deref(), &RouteCommand::Seek(to))
+        .await
 }
 
 /// A browser names the page that a request comes from; nobody else does.
 async fn refuse_browsers(request: Request, next: Next) -> Response {
     let is_from_page = request.headers().contains_key(header::ORIGIN);
     if is_from_page && request.method() != axum::http::Method::GET {
-        return (StatusCode::FORBIDDEN, "commands are not taken from web pages\n").into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            "commands are not taken from web pages\n",
+        )
+            .into_response();
     }
     next.run(request).await
 }

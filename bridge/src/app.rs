@@ -41,14 +41,19 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Runs the sidecar of `region` until SIGTERM or SIGINT, and then drains. A second signal ends at once.
 pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown::on_signals(GRACE_DEFAULT).context("listen to signals")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run(Arc::new(plan), region, shutdown))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the sidecar of `region` until it is asked to end and everything is drained.
 pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    let own = plan.region(&region).context("the region is in the plan")?.clone();
+    let own = plan
+        .region(&region)
+        .context("the region is in the plan")?
+        .clone();
     let identity = load_identity(&plan, &own)?;
     let refusals = Refusals::default();
     let board = Board::new(region.clone(), refusals.clone());
@@ -92,7 +97,10 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> a
     }
     writer.sync().await;
     admin.abort();
-    anyhow::ensure!(in_time, "not drained in time; what is unfinished is read again after the restart");
+    anyhow::ensure!(
+        in_time,
+        "not drained in time; what is unfinished is read again after the restart"
+    );
     tracing::info!("drained");
     Ok(())
 }
@@ -138,7 +146,9 @@ fn start_links(
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
     for (role, link) in plan.links_of(&own.id) {
-        let Some(peer) = link.peer_of(&own.id).cloned() else { continue };
+        let Some(peer) = link.peer_of(&own.id).cloned() else {
+            continue;
+        };
         let hints = PathHints {
             rate: crate::link::DeclaredRate::new(link.rate.map(|rate| rate.bits_per_second())),
             rtt: link.rtt,
@@ -168,7 +178,9 @@ fn start_links(
         tasks.push(tokio::spawn(task.run(ends)));
     }
     if !callers.is_empty() {
-        let address = own.listen.context("a region that is dialled has a `listen` address")?;
+        let address = own
+            .listen
+            .context("a region that is dialled has a `listen` address")?;
         let listener = Listener::bind(address, identity.clone(), callers, refusals.clone())
             .with_context(|| format!("listen on {address} (UDP)"))?;
         tokio::spawn(listener.run());

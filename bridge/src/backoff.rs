@@ -34,7 +34,11 @@ impl Backoff {
         if max < min {
             return Err(InvalidBackoff::Reversed);
         }
-        Ok(Self { min, max, length: min })
+        Ok(Self {
+            min,
+            max,
+            length: min,
+        })
     }
 
     /// How long to wait now, after one more failure.
@@ -66,7 +70,10 @@ mod tests {
         let mut length = MIN;
         for _ in 0..20 {
             let wait = backoff.next_wait(&mut random);
-            assert!(wait >= length / 2 && wait <= length, "{wait:?} of {length:?}");
+            assert!(
+                wait >= length / 2 && wait <= length,
+                "{wait:?} of {length:?}"
+            );
             length = (length * 2).min(MAX);
         }
         assert_eq!(length, MAX);
@@ -79,7 +86,9 @@ mod tests {
         let waits = |seed| {
             let mut random = StdRng::seed_from_u64(seed);
             let mut backoff = Backoff::try_new(MIN, MAX).unwrap();
-            (0..8).map(|_| backoff.next_wait(&mut random)).collect::<Vec<_>>()
+            (0..8)
+                .map(|_| backoff.next_wait(&mut random))
+                .collect::<Vec<_>>()
         };
         assert_ne!(waits(1), waits(2));
         assert_eq!(waits(3), waits(3));

@@ -42,7 +42,10 @@ pub fn generate(
     let (ca_cert, ca_key) = (out.join("ca.pem"), out.join("ca.key"));
     let reuse = ca_cert.exists() && ca_key.exists();
     let own = regions.iter().flat_map(|region| {
-        [out.join(format!("{region}.pem")), out.join(format!("{region}.key"))]
+        [
+            out.join(format!("{region}.pem")),
+            out.join(format!("{region}.key")),
+        ]
     });
     let authority = [ca_cert.clone(), ca_key.clone()];
     let new = own.chain(authority.into_iter().filter(|_| !reuse));
@@ -56,15 +59,30 @@ pub fn generate(
     } else {
         let key = KeyPair::generate()?;
         let params = authority_params(fleet);
-        write(&ca_cert, &params.self_signed(&key)?.pem(), 0o644, &mut written)?;
+        write(
+            &ca_cert,
+            &params.self_signed(&key)?.pem(),
+            0o644,
+            &mut written,
+        )?;
         write(&ca_key, &key.serialize_pem(), 0o600, &mut written)?;
         Issuer::new(params, key)
     };
     for region in regions {
         let key = KeyPair::generate()?;
         let cert = region_params(fleet, region)?.signed_by(&key, &issuer)?;
-        write(&out.join(format!("{region}.pem")), &cert.pem(), 0o644, &mut written)?;
-        write(&out.join(format!("{region}.key")), &key.serialize_pem(), 0o600, &mut written)?;
+        write(
+            &out.join(format!("{region}.pem")),
+            &cert.pem(),
+            0o644,
+            &mut written,
+        )?;
+        write(
+            &out.join(format!("{region}.key")),
+            &key.serialize_pem(),
+            0o600,
+            &mut written,
+        )?;
     }
     Ok(written)
 }
@@ -82,11 +100,15 @@ fn region_params(fleet: &FleetName, region: &RegionId) -> Result<CertificatePara
     let dns = region.as_str().replace('_', "-").to_lowercase();
     let mut params = CertificateParams::new(vec![format!("{dns}.causeway.internal")])?;
     let uri = format!("spiffe://{fleet}/region/{region}");
-    params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+    params
+        .subject_alt_names
+        .push(SanType::URI(uri.as_str().try_into()?));
     params.distinguished_name = name(&format!("Causeway {fleet} {region}"));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     valid(&mut params, VALID_DAYS);
     Ok(params)
 }
@@ -111,15 +133,16 @@ fn read(path: &Path) -> Result<String, CertsError> {
     fs::read_to_string(path).map_err(|why| CertsError::Io(path.to_owned(), why))
 }
 
-fn write(
-    path: &Path,
-    text: &str,
-    mode: u32,
-    written: &mut Vec<PathBuf>,
-) -> Result<(), CertsError> {
+fn write(path: &Path, text: &str, mode: u32, written: &mut Vec<PathBuf>) -> Result<(), CertsError> {
     let error = |why| CertsError::Io(path.to_owned(), why);
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    file.map_err(error)?.write_all(text.as_bytes()).map_err(error)?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    file.map_err(error)?
+        .write_all(text.as_bytes())
+        .map_err(error)?;
     written.push(path.to_owned());
     Ok(())
 }
@@ -145,6 +168,9 @@ mod tests {
         };
         assert!(Identity::load(&fleet, &region("ap"), &files("ap")).is_ok());
         let wrong = Identity::load(&fleet, &region("eu"), &files("us")).unwrap_err();
-        assert!(wrong.to_string().contains("certificate is for us"), "{wrong}");
+        assert!(
+            wrong.to_string().contains("certificate is for us"),
+            "{wrong}"
+        );
     }
 }

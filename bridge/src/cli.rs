@@ -101,7 +101,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo { seconds, json } => demo(seconds, json),
         Command::Run { config, region } => {
-            let Some(loaded) = read(&config) else { return Ok(EXIT_USAGE.into()) };
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
             let Some(region) = known_region(&loaded, &region) else {
                 return Ok(EXIT_USAGE.into());
             };
@@ -111,15 +113,21 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             crate::app::main(loaded.plan, region)
         }
         Command::Check { config, live } => {
-            let Some(loaded) = read(&config) else { return Ok(EXIT_USAGE.into()) };
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
             check::run(&loaded, live)
         }
         Command::Explain(args) => {
-            let Some(loaded) = read(&args.config) else { return Ok(EXIT_USAGE.into()) };
+            let Some(loaded) = read(&args.config) else {
+                return Ok(EXIT_USAGE.into());
+            };
             explain::run(&loaded, &args)
         }
         Command::Certs { config, out } => {
-            let Some(loaded) = read(&config) else { return Ok(EXIT_USAGE.into()) };
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
             let regions: Vec<_> = loaded.plan.regions().iter().map(|r| r.id.clone()).collect();
             for path in crate::certs::generate(loaded.plan.fleet(), &regions, &out)? {
                 println!("{}", path.display());
@@ -131,9 +139,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn demo(seconds: u64, json: bool) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let holds = runtime.block_on(crate::demo::run(crate::demo::DemoOptions { seconds, json }))?;
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Reads a fleet file, or prints everything that is wrong with it.
@@ -148,10 +162,22 @@ fn read(path: &std::path::Path) -> Option<Loaded> {
 }
 
 fn known_region(loaded: &Loaded, name: &str) -> Option<RegionId> {
-    let found = loaded.plan.regions().iter().find(|region| region.id.as_str() == name);
+    let found = loaded
+        .plan
+        .regions()
+        .iter()
+        .find(|region| region.id.as_str() == name);
     if found.is_none() {
-        let known: Vec<_> = loaded.plan.regions().iter().map(|r| r.id.as_str()).collect();
-        eprintln!("--region: found {name:?}, wanted one of {}", known.join(", "));
+        let known: Vec<_> = loaded
+            .plan
+            .regions()
+            .iter()
+            .map(|r| r.id.as_str())
+            .collect();
+        eprintln!(
+            "--region: found {name:?}, wanted one of {}",
+            known.join(", ")
+        );
     }
     found.map(|region| region.id.clone())
 }

@@ -35,7 +35,9 @@ pub enum SeekTo {
 
 /// Why a text is no place to seek to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no place: wanted first, new, a sequence from 1, or a time such as 2026-03-01T00:00:00Z")]
+#[error(
+    "{0:?} is no place: wanted first, new, a sequence from 1, or a time such as 2026-03-01T00:00:00Z"
+)]
 pub struct InvalidSeek(String);
 
 impl FromStr for SeekTo {
@@ -91,7 +93,14 @@ impl RouteControl {
     /// A way, and its other end for the driver.
     pub fn new(route: RouteName, peer: RegionId) -> (Self, mpsc::Receiver<Asked>) {
         let (commands, receiver) = mpsc::channel(QUEUE_LEN);
-        (Self { route, peer, commands }, receiver)
+        (
+            Self {
+                route,
+                peer,
+                commands,
+            },
+            receiver,
+        )
     }
 
     /// Asks, and waits for the answer.
@@ -119,9 +128,19 @@ mod tests {
         assert_eq!("first".parse(), Ok(SeekTo::First));
         assert_eq!("new".parse(), Ok(SeekTo::New));
         assert_eq!("17".parse(), Ok(SeekTo::Sequence(17)));
-        assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(SeekTo::Time(1_500_000_000)));
+        assert_eq!(
+            "1970-01-01T00:00:01.5Z".parse(),
+            Ok(SeekTo::Time(1_500_000_000))
+        );
         assert_eq!("1970-01-01T01:00:00+01:00".parse(), Ok(SeekTo::Time(0)));
-        for wrong in ["", "0", "-1", "yesterday", "99999999999999999999", "1969-01-01T00:00:00Z"] {
+        for wrong in [
+            "",
+            "0",
+            "-1",
+            "yesterday",
+            "99999999999999999999",
+            "1969-01-01T00:00:00Z",
+        ] {
             let error = wrong.parse::<SeekTo>().unwrap_err();
             assert!(error.to_string().contains("a sequence from 1"), "{error}");
         }

@@ -48,7 +48,13 @@ pub enum ControlError {
 impl ControlError {
     /// Whether the thing asked for does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Api { code: 10059 | 10037 | 10014, .. })
+        matches!(
+            self,
+            Self::Api {
+                code: 10059 | 10037 | 10014,
+                ..
+            }
+        )
     }
 
     /// The state that a route is in because of this.
@@ -61,7 +67,10 @@ impl ControlError {
             },
             _ => StallReason::TargetUnreachable,
         };
-        Stalled { reason, detail: self.to_string() }
+        Stalled {
+            reason,
+            detail: self.to_string(),
+        }
     }
 }
 
@@ -86,7 +95,9 @@ impl StreamInfo {
 
     /// Whether records stay until limits remove them.
     pub fn is_limits(&self) -> bool {
-        self.config["retention"].as_str().is_none_or(|retention| retention == "limits")
+        self.config["retention"]
+            .as_str()
+            .is_none_or(|retention| retention == "limits")
     }
 }
 
@@ -126,12 +137,16 @@ impl Control {
     }
 
     /// The record at a sequence; `None` where there is none.
-    pub async fn record(&self, stream: &str, seq: u64) -> Result<Option<StoredRecord>, ControlError> {
+    pub async fn record(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<StoredRecord>, ControlError> {
         let subject = format!("STREAM.MSG.GET.{stream}");
         match self.ask(&subject, &json!({ "seq": seq })).await {
-            Ok(answer) => {
-                read_record(&answer).map(Some).ok_or(ControlError::Malformed(subject))
-            }
+            Ok(answer) => read_record(&answer)
+                .map(Some)
+                .ok_or(ControlError::Malformed(subject)),
             Err(why) if why.is_missing() => Ok(None),
             Err(why) => Err(why),
         }
@@ -144,26 +159,44 @@ impl Control {
         seq: u64,
     ) -> Result<Option<StoredRecord>, ControlError> {
         let subject = format!("STREAM.MSG.GET.{stream}");
-        match self.ask(&subject, &json!({ "seq": seq, "next_by_subj": ">" })).await {
-            Ok(answer) => {
-                read_record(&answer).map(Some).ok_or(ControlError::Malformed(subject))
-            }
+        match self
+            .ask(&subject, &json!({ "seq": seq, "next_by_subj": ">" }))
+            .await
+        {
+            Ok(answer) => read_record(&answer)
+                .map(Some)
+                .ok_or(ControlError::Malformed(subject)),
             Err(why) if why.is_missing() => Ok(None),
             Err(why) => Err(why),
         }
     }
 
     /// Creates an ephemeral consumer and returns its name.
-    pub async fn create_consumer(&self, stream: &str, config: &Value) -> Result<String, ControlError> {
+    pub async fn create_consumer(
+        &self,
+        stream: &str,
+        config: &Value,
+    ) -> Result<String, ControlError> {
         let name = config["name"].as_str().unwrap_or_default();
         let subject = format!("CONSUMER.CREATE.{stream}.{name}");
-        let answer = self.ask(&subject, &json!({ "stream_name": stream, "config": config })).await?;
-        answer["name"].as_str().map(str::to_owned).ok_or(ControlError::Malformed(subject))
+        let answer = self
+            .ask(
+                &subject,
+                &json!({ "stream_name": stream, "config": config }),
+            )
+            .await?;
+        answer["name"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or(ControlError::Malformed(subject))
     }
 
     /// Removes a consumer. That it is gone already is as good.
     pub async fn delete_consumer(&self, stream: &str, name: &str) -> Result<(), ControlError> {
-        match self.ask(&format!("CONSUMER.DELETE.{stream}.{name}"), &json!({})).await {
+        match self
+            .ask(&format!("CONSUMER.DELETE.{stream}.{name}"), &json!({}))
+            .await
+        {
             Err(why) if !why.is_missing() => Err(why),
             _ => Ok(()),
         }
@@ -180,7 +213,9 @@ impl Control {
         let number = |value: &Value| value.as_u64();
         let pending = number(&answer["num_pending"]);
         let delivered = number(&answer["delivered"]["consumer_seq"]);
-        pending.zip(delivered).ok_or(ControlError::Malformed(subject))
+        pending
+            .zip(delivered)
+            .ok_or(ControlError::Malformed(subject))
     }
 
     /// The subject that a consumer's pulls go to.
@@ -216,12 +251,15 @@ impl Control {
 }
 
 fn unreachable(subject: &str, why: &dyn std::fmt::Display) -> ControlError {
-    ControlError::Unreachable { subject: subject.to_owned(), why: why.to_string() }
+    ControlError::Unreachable {
+        subject: subject.to_owned(),
+        why: why.to_string(),
+    }
 }
 
 fn parse(subject: &str, payload: &[u8]) -> Result<Value, ControlError> {
-    let answer: Value = serde_json::from_slice(payload)
-        .map_err(|_| ControlError::Malformed(subject.to_owned()))?;
+    let answer: Value =
+        serde_json::from_slice(payload).map_err(|_| ControlError::Malformed(subject.to_owned()))?;
     match answer.get("error") {
         None => Ok(answer),
         Some(error) => Err(ControlError::Api {
@@ -243,10 +281,17 @@ fn read_stream(answer: &Value) -> Option<StreamInfo> {
 
 fn read_record(answer: &Value) -> Option<StoredRecord> {
     let message = &answer["message"];
-    let bytes = |field: &str| STANDARD.decode(message[field].as_str().unwrap_or_default()).ok();
+    let bytes = |field: &str| {
+        STANDARD
+            .decode(message[field].as_str().unwrap_or_default())
+            .ok()
+    };
     let stored_at = StoredAt(nanoseconds(message["time"].as_str()?)?);
     Some(StoredRecord {
-        at: Position { seq: SourceSeq(message["seq"].as_u64()?), stored_at },
+        at: Position {
+            seq: SourceSeq(message["seq"].as_u64()?),
+            stored_at,
+        },
         subject: message["subject"].as_str()?.to_owned(),
         headers: bytes("hdrs")?,
         payload: bytes("data")?,

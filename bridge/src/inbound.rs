@@ -23,8 +23,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::publisher::Publisher;
-use crate::session::{Port, RouteEvent};
 use crate::reporter::{InboundView, RouteReporter};
+use crate::session::{Port, RouteEvent};
 
 /// Bodies up to this are decoded in place: handing them over would cost more than it saves.
 const DECODE_INLINE_MAX: usize = 16 * 1024;
@@ -152,7 +152,11 @@ impl Inbound {
             }
             Event::Decoded((decoder, lane, epoch, result)) => {
                 self.decoding = None;
-                if self.decoder.as_ref().is_none_or(|(current, _)| *current == lane) {
+                if self
+                    .decoder
+                    .as_ref()
+                    .is_none_or(|(current, _)| *current == lane)
+                {
                     self.decoder = Some((lane, decoder));
                 }
                 if let Err(fault) = self.receiver.handle_decoded(lane, epoch, result) {
@@ -259,9 +263,15 @@ impl Inbound {
             return;
         }
         // Without a connection nothing can be asked; a new one makes the receiver ask anew.
-        let next = if self.connected { self.target_next.take() } else { Some(Action::Describe) };
+        let next = if self.connected {
+            self.target_next.take()
+        } else {
+            Some(Action::Describe)
+        };
         let Some(next) = next else { return };
-        let Some(mut publisher) = self.publisher.take() else { return };
+        let Some(mut publisher) = self.publisher.take() else {
+            return;
+        };
         let connected = self.connected;
         self.target_task = Some(tokio::task::spawn_local(async move {
             let done = match next {
@@ -329,7 +339,9 @@ impl Inbound {
 /// Waits for a task that may not be there.
 async fn join<T>(task: &mut Option<JoinHandle<T>>) -> T {
     match task {
-        Some(handle) => handle.await.expect("a task of ours neither panics nor is aborted"),
+        Some(handle) => handle
+            .await
+            .expect("a task of ours neither panics nor is aborted"),
         None => std::future::pending().await,
     }
 }

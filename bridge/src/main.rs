@@ -12,7 +12,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too, and are no errors.
-            let status = if error.use_stderr() { causeway::cli::EXIT_USAGE } else { 0 };
+            let status = if error.use_stderr() {
+                causeway::cli::EXIT_USAGE
+            } else {
+                0
+            };
             let _ = error.print();
             return status.into();
         }
@@ -30,7 +34,11 @@ fn main() -> ExitCode {
 /// Logs go to standard error. A demo's log is its sidecars' files.
 fn start_log(cli: &Cli) {
     let quiet = !matches!(cli.command, Command::Run { .. });
-    let default = if quiet { "warn" } else { "info,async_nats=warn" };
+    let default = if quiet {
+        "warn"
+    } else {
+        "info,async_nats=warn"
+    };
     let filter = EnvFilter::try_from_env("CAUSEWAY_LOG").unwrap_or_else(|_| default.into());
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -175,7 +175,11 @@ impl Scrape<'_> {
         self.set(READY, &[], flag(report.ready));
         for connection in &report.connections {
             self.set(NATS_UP, &[connection.name.into()], flag(connection.up));
-            self.count(NATS_RECONNECTS, &[connection.name.into()], connection.reconnects);
+            self.count(
+                NATS_RECONNECTS,
+                &[connection.name.into()],
+                connection.reconnects,
+            );
         }
         for (reason, count) in &report.refused {
             self.count(LINK_REFUSED, &[(*reason).into()], *count);
@@ -197,7 +201,11 @@ impl Scrape<'_> {
         let labels: &[Value] = &[link.peer.to_string().into()];
         let is_up = link.state == LinkState::Up;
         self.set(LINK_UP, labels, flag(is_up));
-        self.set_known(LINK_RTT, labels, link.rtt_ms.filter(|_| is_up).map(|rtt| rtt / 1e3));
+        self.set_known(
+            LINK_RTT,
+            labels,
+            link.rtt_ms.filter(|_| is_up).map(|rtt| rtt / 1e3),
+        );
         self.count(LINK_SENT, labels, link.sent_bytes);
         self.count(LINK_RECEIVED, labels, link.received_bytes);
         self.count(LINK_LOST, labels, link.lost_packets);
@@ -222,7 +230,9 @@ impl Scrape<'_> {
         self.count(WIRE_BYTES, directed, route.wire_bytes);
         self.count(BATCHES, directed, route.batches);
         self.set_known(CHECKPOINT_AGE, directed, report.checkpoint_age_seconds);
-        let histogram = self.0.register_histogram(&BATCH_RECORDS.key(directed), &METADATA);
+        let histogram = self
+            .0
+            .register_histogram(&BATCH_RECORDS.key(directed), &METADATA);
         for bucket in route.batch_sizes.filled() {
             // Their mean lies in the same bucket, and the sum comes out right.
             let mean = bucket.records as f64 / bucket.batches as f64;
@@ -237,7 +247,11 @@ impl Scrape<'_> {
     fn source_side(&self, report: &RouteReport, leg: &[Value]) {
         let route = &report.status;
         self.set_known(REPLICATED_THROUGH, leg, route.replicated_through);
-        self.set_known(LAG_RECORDS, leg, route.lag_records.map(|records| records as f64));
+        self.set_known(
+            LAG_RECORDS,
+            leg,
+            route.lag_records.map(|records| records as f64),
+        );
         let outcomes = &route.outcomes;
         for (outcome, count) in [
             ("stored", outcomes.stored),
@@ -250,7 +264,11 @@ impl Scrape<'_> {
             self.count(RECORDS, &[leg, &[outcome.into()]].concat(), count);
         }
         // Pending ones may be read again after a reconnect; a counter must not take that back.
-        self.count(RECORDS_READ, leg, outcomes.read.saturating_sub(outcomes.pending));
+        self.count(
+            RECORDS_READ,
+            leg,
+            outcomes.read.saturating_sub(outcomes.pending),
+        );
         self.set(PENDING_RECORDS, leg, outcomes.pending as f64);
         let positions = &route.positions;
         for (kind, count) in [
@@ -279,11 +297,15 @@ impl Scrape<'_> {
     }
 
     fn count(&self, metric: Metric, values: &[Value], count: u64) {
-        self.0.register_counter(&metric.key(values), &METADATA).absolute(count);
+        self.0
+            .register_counter(&metric.key(values), &METADATA)
+            .absolute(count);
     }
 
     fn set(&self, metric: Metric, values: &[Value], value: f64) {
-        self.0.register_gauge(&metric.key(values), &METADATA).set(value);
+        self.0
+            .register_gauge(&metric.key(values), &METADATA)
+            .set(value);
     }
 
     /// What is not known has no series.

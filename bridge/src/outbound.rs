@@ -22,9 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::command::{Asked, RouteCommand, SeekTo};
+use crate::reporter::{OutboundView, RouteReporter};
 use crate::session::{Port, RouteEvent, SessionGone};
 use crate::source::{Block, Found, Source, SourceEvent};
-use crate::reporter::{OutboundView, RouteReporter};
 
 /// Batches up to this are encoded in place: handing them over would cost more than it saves.
 const ENCODE_INLINE_MAX: usize = 16 * 1024;
@@ -221,7 +221,8 @@ impl Outbound {
     /// All that was read is settled: the last words.
     async fn end(&mut self) {
         self.report().await;
-        self.end_lane(LaneCloseReason::Shutdown, "the source's sidecar stops").await;
+        self.end_lane(LaneCloseReason::Shutdown, "the source's sidecar stops")
+            .await;
         self.store.sync().await;
     }
 
@@ -294,7 +295,9 @@ impl Outbound {
         if !self.known {
             return self.find(self.checkpoint.watermark);
         }
-        let Some(port) = self.port.clone() else { return };
+        let Some(port) = self.port.clone() else {
+            return;
+        };
         let open = self.sender.open(port.new_lane());
         if port.send(Frame::Open(open)).await.is_err() {
             self.port = None;
@@ -316,13 +319,18 @@ impl Outbound {
 
     async fn refuse(&mut self, fault: PeerMisbehaved) {
         tracing::warn!(route = %self.reporter.name(), %fault, "peer misbehaved on a lane");
-        self.end_lane(LaneCloseReason::Misbehaved, &fault.to_string()).await;
+        self.end_lane(LaneCloseReason::Misbehaved, &fault.to_string())
+            .await;
         self.retry_at = Some(Instant::now() + RETRY);
     }
 
     async fn end_lane(&mut self, reason: LaneCloseReason, detail: &str) {
         if let (Some(lane), Some(port)) = (self.sender.lane(), &self.port) {
-            let close = CloseLane { lane, reason, detail: clip_detail(detail) };
+            let close = CloseLane {
+                lane,
+                reason,
+                detail: clip_detail(detail),
+            };
             if port.send(Frame::CloseLane(close)).await.is_err() {
                 self.port = None;
             }
@@ -378,13 +386,16 @@ impl Outbound {
                 self.checkpoint.first = Some(SourceSeq(found.facts.first_seq.0.saturating_sub(1)));
                 self.checkpoint.watermark = Position::default();
             }
-            self.sender.raise_epoch(self.checkpoint.epoch, self.checkpoint.watermark);
+            self.sender
+                .raise_epoch(self.checkpoint.epoch, self.checkpoint.watermark);
         }
         self.checkpoint.stream_created_ns = found.created_ns;
     }
 
     async fn begin_reading(&mut self, facts: &SourceFacts) {
-        let Some(resume) = self.resume.take() else { return };
+        let Some(resume) = self.resume.take() else {
+            return;
+        };
         let first = self.checkpoint.first.unwrap_or_default();
         match self.sender.handle_resume(&resume, first, facts) {
             Ok(from) => {
@@ -422,7 +433,9 @@ impl Outbound {
 
     /// Feeds records to the sender until the block ends or the open batch is full.
     fn take_block(&mut self) {
-        let Some((block, mut index)) = self.block.take() else { return };
+        let Some((block, mut index)) = self.block.take() else {
+            return;
+        };
         while index < block.len() {
             if self.sender.is_full() {
                 self.block = Some((block, index));
@@ -469,7 +482,11 @@ impl Outbound {
         if idle && self.port.is_some() && self.sender.lane().is_none() {
             self.open_lane().await;
         } else if idle && self.resume.is_some() {
-            let after = self.resume.as_ref().and_then(|resume| resume.after).unwrap_or_default();
+            let after = self
+                .resume
+                .as_ref()
+                .and_then(|resume| resume.after)
+                .unwrap_or_default();
             self.find(after);
         }
     }
@@ -484,8 +501,12 @@ impl Outbound {
         if !lane_idle && !self.sender.is_full() {
             return false;
         }
-        let Some((seq, batch)) = self.sender.seal() else { return false };
-        let Some(encoder) = self.encoder.take() else { return false };
+        let Some((seq, batch)) = self.sender.seal() else {
+            return false;
+        };
+        let Some(encoder) = self.encoder.take() else {
+            return false;
+        };
         let lane = self.sender.lane().unwrap_or_default();
         self.encode(encoder, lane, seq, batch).await
     }
@@ -498,7 +519,8 @@ impl Outbound {
         batch: PlainBatch,
     ) -> bool {
         let epoch = self.sender.epoch();
-        self.reporter.batch_sealed(batch.record_count, batch.body.len());
+        self.reporter
+            .batch_sealed(batch.record_count, batch.body.len());
         let inline = batch.body.len() <= ENCODE_INLINE_MAX;
         let work = move || {
             let result = encoder.encode(lane, seq, epoch, &batch);
@@ -527,7 +549,8 @@ impl Outbound {
             Ok(batch) => self.ready = Some(batch),
             Err(fault) => {
                 tracing::error!(route = %self.reporter.name(), %fault, "a batch cannot be encoded");
-                self.end_lane(LaneCloseReason::Rewind, &fault.to_string()).await;
+                self.end_lane(LaneCloseReason::Rewind, &fault.to_string())
+                    .await;
                 self.retry_at = Some(Instant::now() + RETRY);
             }
         }
@@ -538,7 +561,9 @@ impl Outbound {
         if self.sending.is_some() || !self.ready.as_ref().is_some_and(may) {
             return;
         }
-        let (Some(port), Some(batch)) = (self.port.clone(), self.ready.take()) else { return };
+        let (Some(port), Some(batch)) = (self.port.clone(), self.ready.take()) else {
+            return;
+        };
         self.sender.handle_sent(batch.body.len());
         self.reporter.batch_sent(batch.wire_len);
         let priority = match self.class {
@@ -573,25 +598,35 @@ impl Outbound {
         match command {
             RouteCommand::Pause => {
                 self.checkpoint.paused = true;
-                self.end_lane(LaneCloseReason::RoutePaused, "paused by an operator").await;
+                self.end_lane(LaneCloseReason::RoutePaused, "paused by an operator")
+                    .await;
             }
             RouteCommand::Resume => self.checkpoint.paused = false,
             RouteCommand::Seek(to) => {
                 let finder = self.source.finder();
                 let found = finder.find(SourceSeq(0), Some(to)).await?;
                 let first = found.first.unwrap_or_default();
-                self.end_lane(LaneCloseReason::Rewind, "an operator seeks").await;
+                self.end_lane(LaneCloseReason::Rewind, "an operator seeks")
+                    .await;
                 self.checkpoint.epoch = Epoch(self.checkpoint.epoch.0 + 1);
                 self.checkpoint.first = Some(first);
-                self.checkpoint.watermark = Position { seq: first, ..Position::default() };
-                self.sender.raise_epoch(self.checkpoint.epoch, self.checkpoint.watermark);
+                self.checkpoint.watermark = Position {
+                    seq: first,
+                    ..Position::default()
+                };
+                self.sender
+                    .raise_epoch(self.checkpoint.epoch, self.checkpoint.watermark);
             }
         }
         self.save().await;
         if !self.store.sync().await {
             return Err("done, but the state directory cannot be written".into());
         }
-        let paused = if self.checkpoint.paused { "paused" } else { "running" };
+        let paused = if self.checkpoint.paused {
+            "paused"
+        } else {
+            "running"
+        };
         let (epoch, watermark) = (self.checkpoint.epoch, self.checkpoint.watermark.seq);
         Ok(format!("{paused}, epoch {epoch}, watermark {watermark}"))
     }
@@ -613,7 +648,9 @@ impl Outbound {
     async fn save(&mut self) {
         if self.checkpoint != self.saved {
             self.saved = self.checkpoint;
-            self.store.put(self.key.clone(), self.checkpoint.encode()).await;
+            self.store
+                .put(self.key.clone(), self.checkpoint.encode())
+                .await;
             self.reporter.checkpointed();
         }
     }
@@ -622,7 +659,9 @@ impl Outbound {
 /// Waits for a task that may not be there.
 async fn join<T>(task: &mut Option<JoinHandle<T>>) -> T {
     match task {
-        Some(handle) => handle.await.expect("a task of ours neither panics nor is awaited aborted"),
+        Some(handle) => handle
+            .await
+            .expect("a task of ours neither panics nor is awaited aborted"),
         None => std::future::pending().await,
     }
 }

@@ -82,8 +82,12 @@ impl Publisher {
         let replies = client
             .subscribe(&format!("{inbox}.>"))
             .expect("an inbox that the client itself made is a plain subject");
-        let traits =
-            TargetTraits { ttl: false, rollup: false, payload_len_max: 0, message_len_max: None };
+        let traits = TargetTraits {
+            ttl: false,
+            rollup: false,
+            payload_len_max: 0,
+            message_len_max: None,
+        };
         Self {
             config,
             control,
@@ -131,7 +135,10 @@ impl Publisher {
             State::Connected { info, .. } => info.max_payload,
             _ => {
                 let detail = "no connection to the target's server".to_owned();
-                return Err(Stalled { reason: StallReason::TargetUnreachable, detail });
+                return Err(Stalled {
+                    reason: StallReason::TargetUnreachable,
+                    detail,
+                });
             }
         };
         self.check(&info)?;
@@ -141,7 +148,9 @@ impl Publisher {
             ttl: info.flag("allow_msg_ttl"),
             rollup: info.flag("allow_rollup_hdrs") && !info.flag("deny_purge") && self.config.sole,
             payload_len_max,
-            message_len_max: info.config["max_msg_size"].as_i64().and_then(|n| n.try_into().ok()),
+            message_len_max: info.config["max_msg_size"]
+                .as_i64()
+                .and_then(|n| n.try_into().ok()),
         };
         self.mode = match (info.flag("allow_batched"), self.config.sole) {
             (true, _) => ApplyMode::Fast,
@@ -165,18 +174,29 @@ impl Publisher {
             reason: StallReason::TargetUnreachable,
             detail: detail.to_owned(),
         };
-        let Some(generation) = self.generation else { return Err(down("no connection")) };
+        let Some(generation) = self.generation else {
+            return Err(down("no connection"));
+        };
         let Some(subject) = info.config["subjects"][0].as_str() else {
             let reason = StallReason::TargetUnfit;
-            return Err(Stalled { reason, detail: "the target takes no subjects".into() });
+            return Err(Stalled {
+                reason,
+                detail: "the target takes no subjects".into(),
+            });
         };
         let subject = subject.replace(['*', '>'], "causeway-barrier");
         self.runs += 1;
         let reply = format!("{}.b{:x}", self.inbox, self.runs);
         let headers: &[u8] = b"NATS/1.0\r\nNats-Expected-Stream: causeway-barrier\r\n\r\n";
         self.chunk.clear();
-        append_publish(&mut self.chunk, subject.as_bytes(), reply.as_bytes(), &[headers], &[])
-            .map_err(|_| down("the target's subject cannot be published to"))?;
+        append_publish(
+            &mut self.chunk,
+            subject.as_bytes(),
+            reply.as_bytes(),
+            &[headers],
+            &[],
+        )
+        .map_err(|_| down("the target's subject cannot be published to"))?;
         if !self.hand_over(generation).await {
             return Err(down("no connection"));
         }
@@ -184,15 +204,23 @@ impl Publisher {
             match timeout(ANSWER_TIMEOUT, self.replies.next()).await {
                 Err(_) => return Err(down("the target's server does not answer publishes")),
                 Ok(Some(Event::Block(block))) => {
-                    if block.iter().any(|message| message.subject == reply.as_bytes()) {
+                    if block
+                        .iter()
+                        .any(|message| message.subject == reply.as_bytes())
+                    {
                         return Ok(());
                     }
                 }
                 Ok(Some(Event::Denied(text))) => {
                     let reason = StallReason::NoPermission;
-                    return Err(Stalled { reason, detail: text.to_string() });
+                    return Err(Stalled {
+                        reason,
+                        detail: text.to_string(),
+                    });
                 }
-                Ok(Some(Event::Up { generation: new, .. })) if new == generation => {}
+                Ok(Some(Event::Up {
+                    generation: new, ..
+                })) if new == generation => {}
                 Ok(_) => {
                     self.generation = None;
                     return Err(down("the connection is gone"));
@@ -214,7 +242,11 @@ impl Publisher {
 
     /// What makes a stream unfit to be a target, whatever is done.
     fn check(&self, info: &StreamInfo) -> Result<(), Stalled> {
-        let fault = if info.config.get("mirror").is_some_and(|mirror| !mirror.is_null()) {
+        let fault = if info
+            .config
+            .get("mirror")
+            .is_some_and(|mirror| !mirror.is_null())
+        {
             "the target is a mirror, which takes no publishes"
         } else if info.flag("sealed") {
             "the target is sealed"
@@ -225,7 +257,10 @@ impl Publisher {
         } else {
             return Ok(());
         };
-        Err(Stalled { reason: StallReason::TargetUnfit, detail: fault.to_owned() })
+        Err(Stalled {
+            reason: StallReason::TargetUnfit,
+            detail: fault.to_owned(),
+        })
     }
 
     /// Looks for the newest record of this route among target sequences, from the newest down.
@@ -243,7 +278,10 @@ impl Publisher {
                     None => scanned.unseen_behind += 1,
                     Some(None) => scanned.foreign += 1,
                     Some(Some(source)) => {
-                        scanned.last = Some(Evidence { source, target_seq: TargetSeq(seq) });
+                        scanned.last = Some(Evidence {
+                            source,
+                            target_seq: TargetSeq(seq),
+                        });
                         return Ok(scanned);
                     }
                 }
@@ -266,7 +304,9 @@ impl Publisher {
 
     /// Publishes a run. Never fails: what went wrong is in the result.
     pub async fn publish(&mut self, run: &Run) -> RunResult {
-        let Some(generation) = self.generation else { return lost() };
+        let Some(generation) = self.generation else {
+            return lost();
+        };
         if self.client.generation() != Some(generation) {
             return lost();
         }
@@ -280,5 +320,9 @@ impl Publisher {
 }
 
 fn lost() -> RunResult {
-    RunResult { stored: 0, last_seq: None, end: RunEnd::ConnectionLost }
+    RunResult {
+        stored: 0,
+        last_seq: None,
+        end: RunEnd::ConnectionLost,
+    }
 }

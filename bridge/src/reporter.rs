@@ -84,7 +84,11 @@ impl RouteReporter {
         };
         let (stream, target) = (route.stream.clone(), route.target.clone());
         let status = RouteStatus::new(route.name.clone(), direction, peer.clone(), stream, target);
-        let classes: Vec<_> = policy.classes().iter().map(|class| class.name.to_string()).collect();
+        let classes: Vec<_> = policy
+            .classes()
+            .iter()
+            .map(|class| class.name.to_string())
+            .collect();
         Self {
             name: route.name.clone(),
             board: board.register_route(status.clone()),
@@ -204,20 +208,26 @@ impl RouteReporter {
 
     /// Works out how far behind the target is, from the watermark and what was heard of the source.
     fn note_progress(&mut self, watermark: u64, stored_at_ns: u64, pending: u64) {
-        let Some(last) = self.status.source_last_seq else { return };
+        let Some(last) = self.status.source_last_seq else {
+            return;
+        };
         let is_all_settled =
             watermark >= last && pending == 0 && self.source.behind.is_none_or(|left| left == 0);
         if is_all_settled {
             self.status.lag_records = Some(0);
             // As of the moment that the source was heard, not of now.
-            self.status.replicated_through = later(self.status.replicated_through, self.source.heard);
+            self.status.replicated_through =
+                later(self.status.replicated_through, self.source.heard);
             self.status.last_progress = later(self.status.last_progress, self.source.heard);
             return;
         }
         // With filters, sequences say more than there is: the server's own count is better.
         let by_sequence = last.saturating_sub(watermark);
-        self.status.lag_records =
-            Some(self.source.behind.map_or(by_sequence, |left| left + pending));
+        self.status.lag_records = Some(
+            self.source
+                .behind
+                .map_or(by_sequence, |left| left + pending),
+        );
         if stored_at_ns > 0 {
             let settled = Some(stored_at_ns as f64 / 1e9);
             self.status.replicated_through = later(self.status.replicated_through, settled);
@@ -247,14 +257,20 @@ impl RouteReporter {
             return (RouteState::WaitingForLink, None);
         }
         if let Some(stall) = view.stall {
-            return (RouteState::Stalled, Some(words(stall.reason.as_str(), &stall.detail)));
+            return (
+                RouteState::Stalled,
+                Some(words(stall.reason.as_str(), &stall.detail)),
+            );
         }
         if !view.sender.is_reading() {
             return (RouteState::WaitingForTarget, None);
         }
         let now = now_unix_seconds();
         let is_live = self.status.lag_records == Some(0)
-            || self.status.replicated_through.is_some_and(|time| now - time <= LIVE_LAG_MAX);
+            || self
+                .status
+                .replicated_through
+                .is_some_and(|time| now - time <= LIVE_LAG_MAX);
         match is_live {
             true => (RouteState::Live, None),
             false => (RouteState::CatchingUp, None),
@@ -316,17 +332,26 @@ impl RouteReporter {
 
 fn inbound_state(view: &InboundView<'_>) -> (RouteState, Option<String>) {
     if !view.connected {
-        return (RouteState::WaitingForTarget, Some("no connection to the region's NATS".into()));
+        return (
+            RouteState::WaitingForTarget,
+            Some("no connection to the region's NATS".into()),
+        );
     }
     if let Some(stalled) = view.receiver.stalled() {
-        return (RouteState::Stalled, Some(words(stalled.reason.as_str(), &stalled.detail)));
+        return (
+            RouteState::Stalled,
+            Some(words(stalled.reason.as_str(), &stalled.detail)),
+        );
     }
     if !view.has_session {
         return (RouteState::WaitingForLink, None);
     }
     match view.receiver.is_flowing() {
         true => (RouteState::Live, None),
-        false => (RouteState::WaitingForSource, Some("the source has opened no lane".into())),
+        false => (
+            RouteState::WaitingForSource,
+            Some("the source has opened no lane".into()),
+        ),
     }
 }
 

@@ -68,7 +68,14 @@ impl RouteHandle {
     /// A handle, and what the driver listens to.
     pub fn new(name: RouteName, direction: Direction) -> (Self, mpsc::Receiver<RouteEvent>) {
         let (events, receiver) = mpsc::channel(DRIVER_QUEUE);
-        (Self { name, direction, events }, receiver)
+        (
+            Self {
+                name,
+                direction,
+                events,
+            },
+            receiver,
+        )
     }
 }
 
@@ -89,12 +96,23 @@ impl Port {
 
     /// Sends a frame. An error means that the session is gone; `Down` follows.
     pub async fn send(&self, frame: Frame) -> Result<(), SessionGone> {
-        self.frames.send((self.driver, frame)).await.map_err(|_| SessionGone)
+        self.frames
+            .send((self.driver, frame))
+            .await
+            .map_err(|_| SessionGone)
     }
 
     /// Hands a batch to the link; done when the link has taken all of it.
-    pub async fn send_batch(self, head: Bytes, body: Bytes, priority: i32) -> Result<(), SessionGone> {
-        self.batches.send(head, body, priority).await.map_err(|_| SessionGone)
+    pub async fn send_batch(
+        self,
+        head: Bytes,
+        body: Bytes,
+        priority: i32,
+    ) -> Result<(), SessionGone> {
+        self.batches
+            .send(head, body, priority)
+            .await
+            .map_err(|_| SessionGone)
     }
 }
 
@@ -138,7 +156,10 @@ pub enum SessionEnd {
 impl SessionEnd {
     /// Whether the peer did something wrong.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::Lost | Self::Goodbye(_) | Self::Stopped | Self::DriverStuck)
+        !matches!(
+            self,
+            Self::Lost | Self::Goodbye(_) | Self::Stopped | Self::DriverStuck
+        )
     }
 
     /// A short name, for counters.
@@ -176,8 +197,14 @@ pub async fn shake_hands(
     own: &Hello,
     expected: &RegionId,
 ) -> Result<(Agreed, Hello), SessionEnd> {
-    let hello = Frame::Hello(own.clone()).encode().expect("our own names are within their bounds");
-    connection.control.send(hello).await.map_err(|_| SessionEnd::Lost)?;
+    let hello = Frame::Hello(own.clone())
+        .encode()
+        .expect("our own names are within their bounds");
+    connection
+        .control
+        .send(hello)
+        .await
+        .map_err(|_| SessionEnd::Lost)?;
     let first = timeout(HELLO_TIMEOUT, connection.control_rx.recv())
         .await
         .map_err(|_| SessionEnd::NoHello)?
@@ -212,7 +239,15 @@ impl<'a> Session<'a> {
         let (frames_tx, frames) = mpsc::channel(CONTROL_QUEUE);
         let first_lane = if connection.dialled_by_us { 2 } else { 1 };
         let next_lane = Arc::new(AtomicU32::new(first_lane));
-        Self { connection, routes, lanes: HashMap::new(), frames_tx, frames, next_lane, pings: 0 }
+        Self {
+            connection,
+            routes,
+            lanes: HashMap::new(),
+            frames_tx,
+            frames,
+            next_lane,
+            pings: 0,
+        }
     }
 
     /// The connection, for its counters.
@@ -305,23 +340,33 @@ impl<'a> Session<'a> {
             Frame::Stall(stall) => stall.lane,
             Frame::CloseLane(close) => close.lane,
         };
-        let driver = *self.lanes.get(&lane).ok_or(PeerMisbehaved::LaneUnknown(lane))?;
+        let driver = *self
+            .lanes
+            .get(&lane)
+            .ok_or(PeerMisbehaved::LaneUnknown(lane))?;
         self.tell(driver, RouteEvent::Frame(frame))
     }
 
     async fn handle_open(&mut self, lane: LaneId, frame: Frame) -> Result<(), SessionEnd> {
-        let Frame::Open(open) = &frame else { return Ok(()) };
+        let Frame::Open(open) = &frame else {
+            return Ok(());
+        };
         let ours = lane.0 % 2 == self.next_lane.load(Ordering::Relaxed) % 2;
         if ours || self.lanes.contains_key(&lane) {
             return Err(PeerMisbehaved::LaneReused(lane).into());
         }
-        let wanted = |route: &RouteHandle| {
-            route.direction == Direction::In && route.name == open.route
-        };
+        let wanted =
+            |route: &RouteHandle| route.direction == Direction::In && route.name == open.route;
         let Some(driver) = self.routes.iter().position(wanted) else {
             let detail = format!("no route {} arrives here from this region", open.route);
             let reason = LaneCloseReason::RouteUnknown;
-            return self.send(&Frame::CloseLane(CloseLane { lane, reason, detail })).await;
+            return self
+                .send(&Frame::CloseLane(CloseLane {
+                    lane,
+                    reason,
+                    detail,
+                }))
+                .await;
         };
         self.lanes.insert(lane, driver);
         self.tell(driver, RouteEvent::Frame(frame))
@@ -345,7 +390,10 @@ impl<'a> Session<'a> {
     }
 
     fn tell(&self, driver: usize, event: RouteEvent) -> Result<(), SessionEnd> {
-        self.routes[driver].events.try_send(event).map_err(|_| SessionEnd::DriverStuck)
+        self.routes[driver]
+            .events
+            .try_send(event)
+            .map_err(|_| SessionEnd::DriverStuck)
     }
 
     async fn send(&mut self, frame: &Frame) -> Result<(), SessionEnd> {
@@ -356,6 +404,10 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         };
-        self.connection.control.send(bytes).await.map_err(|_| SessionEnd::Lost)
+        self.connection
+            .control
+            .send(bytes)
+            .await
+            .map_err(|_| SessionEnd::Lost)
     }
 }

@@ -86,7 +86,9 @@ impl Shutdown {
 /// Listens to the operating system on a thread of its own, which no busy driver can hold up.
 pub fn on_signals(grace: Duration) -> std::io::Result<Shutdown> {
     let (trigger, shutdown) = shutdown();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let signals = runtime.block_on(async { Signals::listen() })?;
     std::thread::Builder::new()
         .name("signals".into())
@@ -102,7 +104,10 @@ struct Signals {
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> SignalKind {
@@ -115,13 +120,20 @@ impl Signals {
 
 async fn follow(mut signals: Signals, trigger: ShutdownTrigger, grace: Duration) {
     let first = signals.next().await;
-    tracing::info!(signal = first.as_raw_value(), ?grace, "draining; a second signal ends at once");
+    tracing::info!(
+        signal = first.as_raw_value(),
+        ?grace,
+        "draining; a second signal ends at once"
+    );
     trigger.advance(Phase::Draining);
     tokio::select! {
         () = sleep(grace) => trigger.advance(Phase::Ending),
         second = signals.next() => exit_by(second),
     }
-    tracing::warn!(?grace, "not drained within the grace period; what is unfinished is read again");
+    tracing::warn!(
+        ?grace,
+        "not drained within the grace period; what is unfinished is read again"
+    );
     tokio::select! {
         () = sleep(ENDING_MAX) => std::process::exit(1),
         second = signals.next() => exit_by(second),
@@ -129,7 +141,10 @@ async fn follow(mut signals: Signals, trigger: ShutdownTrigger, grace: Duration)
 }
 
 fn exit_by(signal: SignalKind) {
-    tracing::warn!(signal = signal.as_raw_value(), "second signal: ending at once");
+    tracing::warn!(
+        signal = signal.as_raw_value(),
+        "second signal: ending at once"
+    );
     std::process::exit(128 + signal.as_raw_value());
 }
 

@@ -54,12 +54,16 @@ impl Block {
 
     /// Sequence of the last one.
     pub fn last_seq(&self) -> SourceSeq {
-        self.deliveries.last().map_or(SourceSeq(0), |(_, delivery)| delivery.seq)
+        self.deliveries
+            .last()
+            .map_or(SourceSeq(0), |(_, delivery)| delivery.seq)
     }
 
     /// Records of the route that the stream held behind the last one.
     pub fn behind(&self) -> u64 {
-        self.deliveries.last().map_or(0, |(_, delivery)| delivery.behind)
+        self.deliveries
+            .last()
+            .map_or(0, |(_, delivery)| delivery.behind)
     }
 
     /// A record, and what its provenance says.
@@ -95,7 +99,9 @@ pub enum SourceEvent {
 enum State {
     Stopped,
     /// Waiting for a connection, or for the next attempt.
-    Down { retry_at: Option<Instant> },
+    Down {
+        retry_at: Option<Instant>,
+    },
     Creating(JoinHandle<Result<(String, u64), ControlError>>),
     Reading(Reading),
 }
@@ -207,7 +213,9 @@ impl Source {
     }
 
     async fn come_up(&mut self) -> Option<SourceEvent> {
-        let State::Down { retry_at } = &self.state else { return None };
+        let State::Down { retry_at } = &self.state else {
+            return None;
+        };
         let retry_at = *retry_at;
         if self.generation.is_none() {
             let event = self.replies.next().await;
@@ -221,7 +229,10 @@ impl Source {
         let config = self.consumer_config();
         self.state = State::Creating(tokio::task::spawn_local(async move {
             let info = control.stream(&stream).await?;
-            Ok((control.create_consumer(&stream, &config).await?, info.first_seq))
+            Ok((
+                control.create_consumer(&stream, &config).await?,
+                info.first_seq,
+            ))
         }));
         None
     }
@@ -248,8 +259,12 @@ impl Source {
     }
 
     async fn await_consumer(&mut self) -> Option<SourceEvent> {
-        let State::Creating(task) = &mut self.state else { return None };
-        let result = task.await.expect("a task of ours neither panics nor is aborted");
+        let State::Creating(task) = &mut self.state else {
+            return None;
+        };
+        let result = task
+            .await
+            .expect("a task of ours neither panics nor is aborted");
         match result {
             Ok((consumer, first_seq)) => {
                 let now = Instant::now();
@@ -270,14 +285,18 @@ impl Source {
                 })
             }
             Err(why) => {
-                self.state = State::Down { retry_at: Some(Instant::now() + RETRY) };
+                self.state = State::Down {
+                    retry_at: Some(Instant::now() + RETRY),
+                };
                 Some(SourceEvent::Unavailable(why.to_string()))
             }
         }
     }
 
     async fn read(&mut self) -> Option<SourceEvent> {
-        let State::Reading(reading) = &mut self.state else { return None };
+        let State::Reading(reading) = &mut self.state else {
+            return None;
+        };
         let silent_at = reading.heard + SILENCE_MAX;
         let probe_at = reading.probe_at;
         let probing = reading.probe.is_some();
@@ -331,7 +350,9 @@ impl Source {
 
     /// Sorts what came into records and words of the server.
     fn take(&mut self, block: nats::Block) -> Option<SourceEvent> {
-        let State::Reading(reading) = &mut self.state else { return None };
+        let State::Reading(reading) = &mut self.state else {
+            return None;
+        };
         reading.heard = Instant::now();
         let mut deliveries = Vec::with_capacity(block.len());
         let mut broken = None;
@@ -348,7 +369,9 @@ impl Source {
             } else if message.subject.starts_with(self.inbox.as_bytes())
                 && !reading.pulls.handle_status(&message)
             {
-                broken = message.status().map(|(code, text)| format!("{code} {text}"));
+                broken = message
+                    .status()
+                    .map(|(code, text)| format!("{code} {text}"));
                 break;
             }
         }
@@ -383,7 +406,9 @@ impl Source {
     /// Asks how far the stream is, when nothing came for a while.
     fn probe(&mut self) {
         let through = self.through;
-        let State::Reading(reading) = &mut self.state else { return };
+        let State::Reading(reading) = &mut self.state else {
+            return;
+        };
         let (control, stream) = (self.control.clone(), self.stream.clone());
         let (consumer, deliveries) = (reading.consumer.clone(), reading.deliveries);
         reading.probe = Some(tokio::task::spawn_local(async move {
@@ -399,9 +424,15 @@ impl Source {
 
     fn probed(&mut self, known: Option<u64>) -> Option<SourceEvent> {
         let through = self.through;
-        let State::Reading(reading) = &mut self.state else { return None };
+        let State::Reading(reading) = &mut self.state else {
+            return None;
+        };
         reading.probe = None;
-        let wait = if known.is_some() { PROBE_MIN } else { reading.probe_wait * 2 };
+        let wait = if known.is_some() {
+            PROBE_MIN
+        } else {
+            reading.probe_wait * 2
+        };
         reading.probe_wait = wait.min(PROBE_MAX);
         reading.probe_at = Instant::now() + reading.probe_wait;
         let last = SourceSeq(known?);

@@ -102,7 +102,11 @@ impl Board {
     /// A link, told through what is returned. Dropping that says that its task ended.
     pub fn register_link(&self, status: LinkStatus) -> watch::Sender<LinkStatus> {
         let (sender, receiver) = watch::channel(status);
-        let entry = LinkEntry { status: receiver, sent: Rate::default(), received: Rate::default() };
+        let entry = LinkEntry {
+            status: receiver,
+            sent: Rate::default(),
+            received: Rate::default(),
+        };
         self.lock().links.push(entry);
         sender
     }
@@ -183,8 +187,16 @@ impl Board {
             ready: assessment.not_ready.is_empty(),
             healthy: assessment.unhealthy.is_empty(),
             draining: inner.draining,
-            reasons: assessment.unhealthy.into_iter().chain(assessment.not_ready).collect(),
-            connections: inner.connections.iter().map(|status| status.borrow().clone()).collect(),
+            reasons: assessment
+                .unhealthy
+                .into_iter()
+                .chain(assessment.not_ready)
+                .collect(),
+            connections: inner
+                .connections
+                .iter()
+                .map(|status| status.borrow().clone())
+                .collect(),
             links: inner.links.iter().map(LinkEntry::report).collect(),
             routes: inner.routes.iter().map(|route| route.report(now)).collect(),
             refused: inner.refusals.snapshot(),
@@ -214,7 +226,9 @@ impl Board {
 
 impl Inner {
     fn store_fails(&self) -> bool {
-        self.store_failing.as_ref().is_some_and(|failing| *failing.borrow())
+        self.store_failing
+            .as_ref()
+            .is_some_and(|failing| *failing.borrow())
     }
 
     fn certificates(&mut self, now: f64) -> Vec<CertificateStatus> {

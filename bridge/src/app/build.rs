@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::observe::note_control;
 use crate::checkpoint::{CheckpointKey, CheckpointStore, SledStore};
+use crate::command::{Asked, RouteControl, SeekTo};
 use crate::control::Control;
 use crate::nats;
-use crate::command::{Asked, RouteControl, SeekTo};
 use crate::publisher::{Stamp, TargetConfig};
 use crate::reporter::RouteReporter;
 use crate::session::{Direction, RouteEvent, RouteHandle};
@@ -109,7 +109,12 @@ pub(super) fn legs(
             sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
             control: control.clone(),
             stream: route.stream.to_string(),
-            filters: route.subjects.filters().iter().map(ToString::to_string).collect(),
+            filters: route
+                .subjects
+                .filters()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             judge: judge(plan, route),
             checkpoint,
             start: start(route.start),
@@ -144,7 +149,10 @@ pub(super) fn legs(
             receiver: Receiver::new(config, checkpoint),
             target: TargetConfig {
                 stream: route.target.to_string(),
-                create: route.create.as_ref().map(|create| creation(plan, route, create)),
+                create: route
+                    .create
+                    .as_ref()
+                    .map(|create| creation(plan, route, create)),
                 sole,
                 fence_sequence: route.fence == Fence::Sequence,
             },
@@ -165,7 +173,9 @@ fn read<T, E: std::fmt::Display>(
     key: &CheckpointKey,
     decode: impl Fn(&[u8]) -> Result<T, E>,
 ) -> anyhow::Result<Option<T>> {
-    let Some(bytes) = store.get(key)? else { return Ok(None) };
+    let Some(bytes) = store.get(key)? else {
+        return Ok(None);
+    };
     match decode(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(why) => {
@@ -177,9 +187,13 @@ fn read<T, E: std::fmt::Display>(
 
 /// A batch holds at most about a second of the link's rate, so that nothing waits behind it longer.
 fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
-    let rate = plan.link_between(&route.from, &route.to).and_then(|link| link.rate);
+    let rate = plan
+        .link_between(&route.from, &route.to)
+        .and_then(|link| link.rate);
     let second = rate.map_or(u64::MAX, |rate| rate.bits_per_second() / 8);
-    usize::try_from(second).unwrap_or(usize::MAX).clamp(4096, BATCH_LEN)
+    usize::try_from(second)
+        .unwrap_or(usize::MAX)
+        .clamp(4096, BATCH_LEN)
 }
 
 fn class(priority: Priority) -> LaneClass {
@@ -284,7 +298,10 @@ pub(crate) async fn control(
         Some(NatsAuth::Token(token)) => options.token(token.expose().to_owned()),
         None => options,
     };
-    let client = options.connect(servers).await.context("set up the control connection")?;
+    let client = options
+        .connect(servers)
+        .await
+        .context("set up the control connection")?;
     Ok(Control::new(client, own.nats.domain.as_deref()))
 }
 
@@ -316,8 +333,10 @@ pub(super) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
     if let Some(tls) = &own.nats.tls {
         options.tls.handshake_first = tls.first;
         options.tls.ca_files = tls.ca.iter().cloned().collect();
-        options.tls.client_cert =
-            tls.identity.as_ref().map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
+        options.tls.client_cert = tls
+            .identity
+            .as_ref()
+            .map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
     }
     options
 }

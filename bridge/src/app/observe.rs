@@ -23,8 +23,10 @@ pub(super) async fn follow(client: Client, told: watch::Sender<ConnectionStatus>
                 was_up = true;
                 status.up = true;
                 status.reason = None;
-                status.server =
-                    Some(format!("{} {} at {}", info.server_name, info.version, info.address));
+                status.server = Some(format!(
+                    "{} {} at {}",
+                    info.server_name, info.version, info.address
+                ));
             }
             State::Connecting { reason, .. } => {
                 status.up = false;
@@ -86,13 +88,17 @@ impl LinkTeller {
     /// A teller of a link, shown on the board from now on.
     pub(super) fn new(peer: RegionId, board: &Board) -> Self {
         let status = board.register_link(LinkStatus::new(peer));
-        Self { status, memory: Mutex::default() }
+        Self {
+            status,
+            memory: Mutex::default(),
+        }
     }
 
     /// A connection stands, and the two sides say hello.
     pub(super) fn handshaking(&self, connection: &Connection) {
         let address = connection.connection().remote_address().to_string();
-        self.status.send_modify(|status| status.address = Some(address));
+        self.status
+            .send_modify(|status| status.address = Some(address));
         self.enter(LinkState::Handshaking, None);
     }
 
@@ -103,7 +109,10 @@ impl LinkTeller {
             status.residency_skew = residency_skew;
             status.reconnects += u64::from(again);
         });
-        self.enter(LinkState::Up, residency_skew.then(|| "residency rules differ".into()));
+        self.enter(
+            LinkState::Up,
+            residency_skew.then(|| "residency rules differ".into()),
+        );
     }
 
     /// The connection is gone, or there never was one.

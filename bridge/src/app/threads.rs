@@ -42,10 +42,12 @@ where
         .enable_all()
         .max_blocking_threads(WORKERS)
         .build()?;
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _done: oneshot::Sender<()> = done;
-        LocalSet::new().block_on(&runtime, async { run().await });
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _done: oneshot::Sender<()> = done;
+            LocalSet::new().block_on(&runtime, async { run().await });
+        })?;
     Ok(DataThread { thread, ended })
 }
 

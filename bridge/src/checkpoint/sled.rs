@@ -28,7 +28,11 @@ impl SledStore {
         std::fs::create_dir_all(state).map_err(|why| io(state, why))?;
         let path = state.join(NAME);
         match open_guarded(&path) {
-            Ok(db) => Ok(Self { path, db, set_aside: None }),
+            Ok(db) => Ok(Self {
+                path,
+                db,
+                set_aside: None,
+            }),
             Err(Fault::Locked(why)) => Err(StoreError::Locked(state.to_owned(), why)),
             Err(Fault::Unreachable(why)) => Err(io(&path, why)),
             Err(Fault::Damaged(why)) => Self::begin_anew(path, &why),
@@ -49,7 +53,11 @@ impl SledStore {
             "checkpoint store is damaged: set aside, and rebuilt from the streams"
         );
         match open_guarded(&path) {
-            Ok(db) => Ok(Self { path, db, set_aside: Some(aside) }),
+            Ok(db) => Ok(Self {
+                path,
+                db,
+                set_aside: Some(aside),
+            }),
             Err(Fault::Locked(why) | Fault::Unreachable(why) | Fault::Damaged(why)) => {
                 Err(io(&path, why))
             }
@@ -66,7 +74,9 @@ impl SledStore {
 
 impl std::fmt::Debug for SledStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SledStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SledStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +87,8 @@ impl CheckpointStore for SledStore {
     }
 
     fn put(&mut self, key: &CheckpointKey, value: &[u8]) -> Result<(), StoreError> {
-        self.guarded(|| self.db.insert(key.as_bytes(), value)).map(drop)
+        self.guarded(|| self.db.insert(key.as_bytes(), value))
+            .map(drop)
     }
 
     fn remove(&mut self, key: &CheckpointKey) -> Result<(), StoreError> {
@@ -130,7 +141,9 @@ fn io_fault(why: &std::io::Error) -> Fault {
         return Fault::Locked(text);
     }
     match why.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::Other => Fault::Damaged(text),
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::Other => {
+            Fault::Damaged(text)
+        }
         _ => Fault::Unreachable(text),
     }
 }
@@ -178,7 +191,10 @@ mod tests {
         store.remove(&key()).unwrap();
         store.flush().unwrap();
         drop(store);
-        assert_eq!(SledStore::open(dir.path()).unwrap().get(&key()).unwrap(), None);
+        assert_eq!(
+            SledStore::open(dir.path()).unwrap().get(&key()).unwrap(),
+            None
+        );
     }
 
     #[test]
@@ -187,14 +203,20 @@ mod tests {
         let _first = SledStore::open(dir.path()).unwrap();
         let second = SledStore::open(dir.path()).unwrap_err();
         assert!(matches!(second, StoreError::Locked(..)), "{second}");
-        assert!(second.to_string().contains("another sidecar uses this state directory"));
+        assert!(
+            second
+                .to_string()
+                .contains("another sidecar uses this state directory")
+        );
     }
 
     /// Whatever happens to the files: the store opens, holds the value or nothing, and works.
     #[test]
     fn damaged_files_never_stop_a_sidecar_nor_lie() {
         let sound = written();
-        let files: Vec<_> = std::fs::read_dir(sound.path().join(NAME)).unwrap().collect();
+        let files: Vec<_> = std::fs::read_dir(sound.path().join(NAME))
+            .unwrap()
+            .collect();
         let mut set_aside = 0;
         for file in files {
             let file = file.unwrap();
@@ -208,7 +230,10 @@ mod tests {
                 std::fs::write(&path, &damage).unwrap();
                 let mut store = SledStore::open(dir.path()).unwrap();
                 let value = store.get(&key()).unwrap();
-                assert!(value.is_none() || value.as_deref() == Some(b"one"), "{value:?}");
+                assert!(
+                    value.is_none() || value.as_deref() == Some(b"one"),
+                    "{value:?}"
+                );
                 set_aside += usize::from(store.set_aside().is_some_and(Path::exists));
                 store.put(&key(), b"two").unwrap();
                 store.flush().unwrap();

@@ -77,9 +77,16 @@ fn run(
     commands: mpsc::Receiver<Command>,
     failing: watch::Sender<bool>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let runtime = runtime.expect("a runtime with a timer needs nothing that could be missing");
-    let writer = Writer { store, pending: Pending::new(), flush_at: Instant::now(), failing };
+    let writer = Writer {
+        store,
+        pending: Pending::new(),
+        flush_at: Instant::now(),
+        failing,
+    };
     runtime.block_on(writer.run(commands));
 }
 
@@ -126,7 +133,9 @@ impl Writer {
         let result = self.write();
         self.flush_at = Instant::now() + FLUSH_INTERVAL;
         let failed = result.is_err();
-        let changed = self.failing.send_if_modified(|was| std::mem::replace(was, failed) != failed);
+        let changed = self
+            .failing
+            .send_if_modified(|was| std::mem::replace(was, failed) != failed);
         match result {
             Ok(()) if changed => tracing::info!("checkpoints can be written again"),
             Err(why) if changed => tracing::error!(
@@ -210,8 +219,11 @@ mod tests {
 
     fn watched() -> (CheckpointWriter, Log, Arc<Mutex<bool>>) {
         let (log, broken) = (Log::default(), Arc::new(Mutex::new(false)));
-        let store =
-            Watched { store: MemoryStore::default(), log: log.clone(), broken: broken.clone() };
+        let store = Watched {
+            store: MemoryStore::default(),
+            log: log.clone(),
+            broken: broken.clone(),
+        };
         (CheckpointWriter::start(Box::new(store)), log, broken)
     }
 
@@ -230,8 +242,14 @@ mod tests {
         assert_eq!(lines.last().map(String::as_str), Some("flush"));
         let has = |line: &str| lines.iter().any(|other| other == line);
         assert!(has("put source/a/us 99"), "{lines:?}");
-        assert!(has("put source/b/us 7") && has("remove source/c/us"), "{lines:?}");
-        let puts = lines.iter().filter(|line| line.starts_with("put source/a/us")).count();
+        assert!(
+            has("put source/b/us 7") && has("remove source/c/us"),
+            "{lines:?}"
+        );
+        let puts = lines
+            .iter()
+            .filter(|line| line.starts_with("put source/a/us"))
+            .count();
         assert!(puts < 10, "a hundred values in a moment, {puts} writes");
     }
 

@@ -52,8 +52,12 @@ enum RouteCommand {
 }
 
 pub(super) fn run(args: &RouteArgs) -> anyhow::Result<ExitCode> {
-    let Some(address) = address(&args.sidecar)? else { return Ok(super::EXIT_USAGE.into()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Some(address) = address(&args.sidecar)? else {
+        return Ok(super::EXIT_USAGE.into());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let ask = |method: &'static str, path: String, body: Option<Value>| async move {
             tokio::time::timeout(TIMEOUT, request(&address, method, &path, body))
@@ -77,8 +81,17 @@ pub(super) fn run(args: &RouteArgs) -> anyhow::Result<ExitCode> {
                 ask("POST", format!("/routes/{name}/seek"), Some(body)).await?
             }
         };
-        println!("{}", answer.as_str().map_or_else(|| answer.to_string(), str::to_owned));
-        Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        println!(
+            "{}",
+            answer
+                .as_str()
+                .map_or_else(|| answer.to_string(), str::to_owned)
+        );
+        Ok(if status == 200 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     })
 }
 
@@ -89,8 +102,12 @@ fn address(args: &SidecarArgs) -> anyhow::Result<Option<String>> {
     let (Some(config), Some(region)) = (&args.config, &args.region) else {
         bail!("say which sidecar: --admin ADDRESS, or --config FILE --region NAME");
     };
-    let Some(loaded) = super::read(config) else { return Ok(None) };
-    let Some(region) = super::known_region(&loaded, region) else { return Ok(None) };
+    let Some(loaded) = super::read(config) else {
+        return Ok(None);
+    };
+    let Some(region) = super::known_region(&loaded, region) else {
+        return Ok(None);
+    };
     let admin: Option<SocketAddr> = loaded.plan.region(&region).map(|region| region.admin);
     Ok(admin.map(|admin| admin.to_string()))
 }
@@ -115,10 +132,16 @@ async fn request(
     let mut answer = Vec::new();
     stream.take(ANSWER_LEN_MAX).read_to_end(&mut answer).await?;
     let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").context("the answer is no HTTP")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .context("the answer is no HTTP")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.context("the answer has no HTTP status")?;
-    let value = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.trim().to_owned()));
+    let value =
+        serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.trim().to_owned()));
     Ok((status, value))
 }
 

@@ -11,11 +11,16 @@ pub(super) struct Usage {
 pub(super) fn usage() -> Option<Usage> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    Some(Usage { resident_bytes: resident_bytes(&status)?, cpu_seconds: cpu_seconds(&stat)? })
+    Some(Usage {
+        resident_bytes: resident_bytes(&status)?,
+        cpu_seconds: cpu_seconds(&stat)?,
+    })
 }
 
 fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -37,7 +42,10 @@ mod tests {
     fn the_kernel_is_read_right() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 1 0 5 1000 2";
         assert_eq!(cpu_seconds(stat), Some(4.0));
-        assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t   12 kB\n"), Some(12 * 1024));
+        assert_eq!(
+            resident_bytes("Name:\tx\nVmRSS:\t   12 kB\n"),
+            Some(12 * 1024)
+        );
         assert!(usage().is_none_or(|usage| usage.resident_bytes > 0));
     }
 }

@@ -42,8 +42,13 @@ fn busy() -> StatusReport {
         status.replicated_through = Some(1_700_000_000.5);
         status.last_progress = Some(1_700_000_001.0);
         status.checkpointed = Some(1_700_000_001.0);
-        status.outcomes =
-            OutcomeCounts { read: 12, stored: 9, denied: 1, pending: 2, ..OutcomeCounts::default() };
+        status.outcomes = OutcomeCounts {
+            read: 12,
+            stored: 9,
+            denied: 1,
+            pending: 2,
+            ..OutcomeCounts::default()
+        };
         status.denied_by_class.insert("gdpr".into(), 1);
         for records in [1, 3, 4, 500] {
             status.batch_sizes.add(records);
@@ -88,7 +93,10 @@ async fn a_scrape_says_what_the_report_says() {
         r#"causeway_batch_records_sum{route="orders",peer="us",direction="out"} 508"#,
         r#"causeway_certificate_expiry_days{which="own"} -3"#,
     ] {
-        assert!(text.lines().any(|got| got == line), "{line} is missing in\n{text}");
+        assert!(
+            text.lines().any(|got| got == line),
+            "{line} is missing in\n{text}"
+        );
     }
 }
 
@@ -115,9 +123,18 @@ async fn every_metric_is_shown_and_every_name_follows_the_rule() {
     let text = render(&busy()).unwrap();
     for metric in ALL {
         let name = metric.name;
-        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is declared and never set");
-        assert!(text.contains(&format!("# HELP {name} {}", metric.help)), "{name} has no help");
-        assert!(metric.help.ends_with('.'), "{name}: a help text is a sentence");
+        assert!(
+            text.contains(&format!("# TYPE {name} ")),
+            "{name} is declared and never set"
+        );
+        assert!(
+            text.contains(&format!("# HELP {name} {}", metric.help)),
+            "{name} has no help"
+        );
+        assert!(
+            metric.help.ends_with('.'),
+            "{name}: a help text is a sentence"
+        );
         if metric.kind == Kind::Counter {
             assert!(name.ends_with("_total"), "{name}: counters end in _total");
         }
@@ -136,19 +153,39 @@ fn the_runbook_and_the_alerts_know_the_metrics() {
         .filter(|(name, _)| name.starts_with("causeway_") || name.starts_with("process_"))
         .map(|(name, rest)| {
             let labels = rest.split('|').next().unwrap_or_default().trim();
-            (name, labels.split(", ").filter(|label| !label.is_empty()).collect())
+            (
+                name,
+                labels
+                    .split(", ")
+                    .filter(|label| !label.is_empty())
+                    .collect(),
+            )
         })
         .collect();
-    let known = ALL.iter().map(|metric| (metric.name, metric.labels.to_vec())).collect();
-    let (missing, extra): (Vec<_>, Vec<_>) =
-        (BTreeSet::difference(&known, &rows).collect(), rows.difference(&known).collect());
-    assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:?}\nextra: {extra:?}");
+    let known = ALL
+        .iter()
+        .map(|metric| (metric.name, metric.labels.to_vec()))
+        .collect();
+    let (missing, extra): (Vec<_>, Vec<_>) = (
+        BTreeSet::difference(&known, &rows).collect(),
+        rows.difference(&known).collect(),
+    );
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing: {missing:?}\nextra: {extra:?}"
+    );
 
     let alerts = include_str!("../../../deploy/alerts.yml");
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    for word in alerts.split(|c| !is_name(c)).filter(|word| word.starts_with("causeway_")) {
+    for word in alerts
+        .split(|c| !is_name(c))
+        .filter(|word| word.starts_with("causeway_"))
+    {
         let base = word.trim_end_matches("_bucket").trim_end_matches("_sum");
-        assert!(ALL.iter().any(|metric| metric.name == base), "alerts.yml: {word}");
+        assert!(
+            ALL.iter().any(|metric| metric.name == base),
+            "alerts.yml: {word}"
+        );
     }
 }
 

@@ -23,7 +23,12 @@ impl Block {
         generation: u64,
         wire_bytes: usize,
     ) -> Self {
-        Self { bytes, entries, generation, wire_bytes }
+        Self {
+            bytes,
+            entries,
+            generation,
+            wire_bytes,
+        }
     }
 
     /// The connection that these messages came on.
@@ -106,7 +111,12 @@ mod tests {
     use super::*;
 
     fn with_headers(headers: &[u8]) -> Message<'_> {
-        Message { subject: b"s", reply: b"", headers, payload: b"" }
+        Message {
+            subject: b"s",
+            reply: b"",
+            headers,
+            payload: b"",
+        }
     }
 
     #[test]
@@ -117,8 +127,12 @@ mod tests {
             status(b"NATS/1.0 409 Consumer Deleted\r\nA: b\r\n\r\n"),
             Some((409, "Consumer Deleted"))
         );
-        for none in [&b""[..], b"NATS/1.0\r\nA: b\r\n\r\n", b"NATS/1.0 4", b"NATS/1.0 \xff\xff\r\n"]
-        {
+        for none in [
+            &b""[..],
+            b"NATS/1.0\r\nA: b\r\n\r\n",
+            b"NATS/1.0 4",
+            b"NATS/1.0 \xff\xff\r\n",
+        ] {
             assert_eq!(status(none), None);
         }
     }

@@ -11,10 +11,10 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::connection::{Chunk, Command, Connection};
-use super::requests::REQUESTS_SID;
 use super::error::RequestError;
 use super::frame::{InvalidSubject, append_publish, is_plain};
 use super::options::Options;
+use super::requests::REQUESTS_SID;
 use super::state::State;
 use super::subscription::{Budget, Subscription};
 
@@ -36,9 +36,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn new(options: &Options) -> Self {
-        let unsent_bytes_max = u32::try_from(options.unsent_bytes_max).unwrap_or(u32::MAX).max(1);
-        let random: String =
-            rand::rng().sample_iter(Alphanumeric).take(22).map(char::from).collect();
+        let unsent_bytes_max = u32::try_from(options.unsent_bytes_max)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let random: String = rand::rng()
+            .sample_iter(Alphanumeric)
+            .take(22)
+            .map(char::from)
+            .collect();
         Self {
             live: Cell::new(0),
             budget: Rc::default(),
@@ -91,8 +96,10 @@ impl Client {
         let shared = Rc::new(Shared::new(&options));
         let (commands, command_queue) = mpsc::unbounded_channel();
         let (chunks, chunk_queue) = mpsc::unbounded_channel();
-        let (state_sender, state) =
-            watch::channel(State::Connecting { reason: None, attempts: 0 });
+        let (state_sender, state) = watch::channel(State::Connecting {
+            reason: None,
+            attempts: 0,
+        });
         let connection = Connection::new(
             options,
             Rc::clone(&shared),
@@ -101,7 +108,12 @@ impl Client {
             state_sender,
         );
         tokio::task::spawn_local(connection.run());
-        Self { shared, commands, chunks, state }
+        Self {
+            shared,
+            commands,
+            chunks,
+            state,
+        }
     }
 
     /// The state of the connection and its changes.
@@ -142,9 +154,18 @@ impl Client {
         generation: u64,
     ) -> Result<(), InvalidSubject> {
         let mut frame = BytesMut::new();
-        append_publish(&mut frame, subject.as_bytes(), reply.as_bytes(), &[], payload)?;
+        append_publish(
+            &mut frame,
+            subject.as_bytes(),
+            reply.as_bytes(),
+            &[],
+            payload,
+        )?;
         if self.shared.live.get() == generation {
-            let _ = self.commands.send(Command::Publish { frame: frame.freeze(), generation });
+            let _ = self.commands.send(Command::Publish {
+                frame: frame.freeze(),
+                generation,
+            });
         }
         Ok(())
     }
@@ -159,7 +180,13 @@ impl Client {
         let token = self.shared.next_number();
         let inbox = format!("{}.{token}", self.shared.request_inbox());
         let mut frame = BytesMut::new();
-        append_publish(&mut frame, subject.as_bytes(), inbox.as_bytes(), &[], payload)?;
+        append_publish(
+            &mut frame,
+            subject.as_bytes(),
+            inbox.as_bytes(),
+            &[],
+            payload,
+        )?;
         let (answer, answered) = oneshot::channel();
         let request = Command::Request {
             token,
@@ -167,7 +194,9 @@ impl Client {
             frame: frame.freeze(),
             answer,
         };
-        self.commands.send(request).map_err(|_| RequestError::Closed)?;
+        self.commands
+            .send(request)
+            .map_err(|_| RequestError::Closed)?;
         match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(RequestError::Closed),
@@ -177,7 +206,10 @@ impl Client {
 
     /// The way to send records.
     pub fn writer(&self) -> Writer {
-        Writer { shared: Rc::clone(&self.shared), chunks: self.chunks.clone() }
+        Writer {
+            shared: Rc::clone(&self.shared),
+            chunks: self.chunks.clone(),
+        }
     }
 
     /// Sends what was handed over, closes the connection, and waits until the server has closed
@@ -202,11 +234,19 @@ impl Writer {
     /// all of it.
     pub async fn reserve(&self, len: usize, generation: u64) -> Result<Slot<'_>, Stale> {
         self.check(generation)?;
-        let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.shared.unsent_bytes_max);
-        let permit = Arc::clone(&self.shared.unsent).acquire_many_owned(len).await;
+        let len = u32::try_from(len)
+            .unwrap_or(u32::MAX)
+            .min(self.shared.unsent_bytes_max);
+        let permit = Arc::clone(&self.shared.unsent)
+            .acquire_many_owned(len)
+            .await;
         self.check(generation)?;
         let permit = permit.map_err(|_| Stale)?;
-        Ok(Slot { writer: self, permit, generation })
+        Ok(Slot {
+            writer: self,
+            permit,
+            generation,
+        })
     }
 
     /// Hands over a chunk of whole frames, waiting for room first. It goes out on the connection
@@ -233,9 +273,17 @@ pub struct Slot<'a> {
 impl Slot<'_> {
     /// Hands over a chunk, without waiting.
     pub fn send(self, chunk: impl Into<Bytes>) -> Result<(), Stale> {
-        let Self { writer, permit, generation } = self;
+        let Self {
+            writer,
+            permit,
+            generation,
+        } = self;
         writer.check(generation)?;
-        let chunk = Chunk { bytes: chunk.into(), generation, permit };
+        let chunk = Chunk {
+            bytes: chunk.into(),
+            generation,
+            permit,
+        };
         writer.chunks.send(chunk).map_err(|_| Stale)
     }
 }

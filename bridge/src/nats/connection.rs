@@ -33,11 +33,26 @@ const DELAY_NEEDS_PERSON: Duration = Duration::from_secs(2);
 
 /// What handles ask of the connection.
 pub(crate) enum Command {
-    Subscribe { sid: u64, inlet: Inlet },
-    Unsubscribe { sid: u64 },
-    Publish { frame: Bytes, generation: u64 },
-    Request { token: u64, subject: String, frame: Bytes, answer: Answer },
-    Shutdown { done: oneshot::Sender<()> },
+    Subscribe {
+        sid: u64,
+        inlet: Inlet,
+    },
+    Unsubscribe {
+        sid: u64,
+    },
+    Publish {
+        frame: Bytes,
+        generation: u64,
+    },
+    Request {
+        token: u64,
+        subject: String,
+        frame: Bytes,
+        answer: Answer,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What writers hand over.
@@ -131,16 +146,29 @@ impl Connection {
             }
             let attempts = self.servers.attempts();
             let reason = self.reason.clone();
-            self.state.send_replace(State::Connecting { reason, attempts });
+            self.state
+                .send_replace(State::Connecting { reason, attempts });
             let Some((server, delay)) = self.servers.next() else {
-                self.failed(ConnectError::new(Kind::NoServers, "nats", "no servers are given"));
+                self.failed(ConnectError::new(
+                    Kind::NoServers,
+                    "nats",
+                    "no servers are given",
+                ));
                 let reason = self.reason.clone();
-                self.state.send_replace(State::Connecting { reason, attempts });
+                self.state
+                    .send_replace(State::Connecting { reason, attempts });
                 return self.wait_offline(std::future::pending()).await;
             };
-            let needs_person = self.reason.as_ref().is_some_and(|it| it.kind.needs_person());
+            let needs_person = self
+                .reason
+                .as_ref()
+                .is_some_and(|it| it.kind.needs_person());
             let slow = needs_person && !delay.is_zero();
-            let delay = if slow { delay.max(DELAY_NEEDS_PERSON) } else { delay };
+            let delay = if slow {
+                delay.max(DELAY_NEEDS_PERSON)
+            } else {
+                delay
+            };
             let options = self.options.clone();
             let attempt = async {
                 tokio::time::sleep(delay).await;
@@ -209,7 +237,12 @@ impl Connection {
 
     /// Makes a link the connection that stands: subscriptions first, then everybody is told.
     fn begin(&mut self, link: Link) -> (Wire, ServerAddr) {
-        let Link { transport, buffer, info, server } = link;
+        let Link {
+            transport,
+            buffer,
+            info,
+            server,
+        } = link;
         self.generation += 1;
         self.reason = None;
         let mut frames = BytesMut::new();
@@ -222,7 +255,10 @@ impl Connection {
         wire.outbox.push(frames.freeze(), None);
         self.shared.live.set(self.generation);
         let (generation, predecessor) = (self.generation, self.predecessor);
-        self.tell(&Event::Up { generation, predecessor });
+        self.tell(&Event::Up {
+            generation,
+            predecessor,
+        });
         self.announce(&info, &server);
         tracing::info!(%server, version = %info.version, generation, ?predecessor, "NATS is connected");
         (wire, server)
@@ -252,8 +288,11 @@ impl Connection {
             End::Broken { reason, proven } => {
                 self.discard(&mut wire);
                 wire.transport.forget_unsent();
-                self.predecessor =
-                    if proven { Predecessor::Drained } else { Predecessor::Unproven };
+                self.predecessor = if proven {
+                    Predecessor::Drained
+                } else {
+                    Predecessor::Unproven
+                };
                 self.lost(Some(reason));
                 return;
             }
@@ -266,7 +305,10 @@ impl Connection {
             self.discard(&mut wire);
         }
         let attempts = self.servers.attempts();
-        self.state.send_replace(State::Connecting { reason: reason.clone(), attempts });
+        self.state.send_replace(State::Connecting {
+            reason: reason.clone(),
+            attempts,
+        });
         self.predecessor = self.drain(&mut wire).await;
         if self.predecessor == Predecessor::Unproven {
             tracing::warn!("the end of the old NATS connection was not seen in time");
@@ -322,7 +364,9 @@ impl Connection {
     fn lost(&mut self, reason: Option<ConnectError>) {
         while self.chunks.try_recv().is_ok() {}
         self.requests.fail(&RequestError::Disconnected);
-        self.tell(&Event::Down { generation: self.generation });
+        self.tell(&Event::Down {
+            generation: self.generation,
+        });
         if let Some(reason) = reason {
             let ConnectError { server, text, .. } = &reason;
             tracing::warn!(%server, reason = %text, predecessor = ?self.predecessor, "NATS is lost");

@@ -23,7 +23,10 @@ pub enum ConnectErrorKind {
 impl ConnectErrorKind {
     /// Whether waiting alone will not help.
     pub fn needs_person(self) -> bool {
-        matches!(self, Self::Auth | Self::Tls | Self::Protocol | Self::NoServers)
+        matches!(
+            self,
+            Self::Auth | Self::Tls | Self::Protocol | Self::NoServers
+        )
     }
 
     /// A short fixed word for metrics and logs.
@@ -57,7 +60,11 @@ impl ConnectError {
         server: impl fmt::Display,
         text: impl fmt::Display,
     ) -> Self {
-        Self { kind, server: server.to_string(), text: text.to_string() }
+        Self {
+            kind,
+            server: server.to_string(),
+            text: text.to_string(),
+        }
     }
 }
 

@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn publishes_are_written_as_the_protocol_says() {
         assert_eq!(published(b"a.b", b"", &[], b""), b"PUB a.b 0\r\n\r\n");
-        assert_eq!(published(b"a", b"r", &[b"", b""], b"xyz"), b"PUB a r 3\r\nxyz\r\n");
+        assert_eq!(
+            published(b"a", b"r", &[b"", b""], b"xyz"),
+            b"PUB a r 3\r\nxyz\r\n"
+        );
         assert_eq!(
             published(b"a", b"r", &[b"NATS/1.0\r\n", b"A: 1\r\n", b"\r\n"], b"xyz"),
             b"HPUB a r 18 21\r\nNATS/1.0\r\nA: 1\r\n\r\nxyz\r\n"

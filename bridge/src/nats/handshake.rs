@@ -82,7 +82,11 @@ struct Proof {
 pub(crate) async fn connect(options: &Options, server: &ServerAddr) -> Result<Link, ConnectError> {
     match tokio::time::timeout(options.connect_timeout, attempt(options, server)).await {
         Ok(result) => result,
-        Err(_) => Err(ConnectError::new(Kind::Timeout, server, "no connection in time")),
+        Err(_) => Err(ConnectError::new(
+            Kind::Timeout,
+            server,
+            "no connection in time",
+        )),
     }
 }
 
@@ -101,19 +105,36 @@ async fn attempt(options: &Options, server: &ServerAddr) -> Result<Link, Connect
     let demanded = server.tls || options.tls.is_required() || info.tls_required;
     if demanded && !options.tls.handshake_first {
         if !info.tls_required && !info.tls_available {
-            return Err(ConnectError::new(Kind::Tls, server, "the server offers no TLS"));
+            return Err(ConnectError::new(
+                Kind::Tls,
+                server,
+                "the server offers no TLS",
+            ));
         }
         if !buffer.is_empty() {
             // Anything sent in the clear behind INFO could have been put there by anybody.
-            return Err(ConnectError::new(Kind::Protocol, server, "data between INFO and TLS"));
+            return Err(ConnectError::new(
+                Kind::Protocol,
+                server,
+                "data between INFO and TLS",
+            ));
         }
         transport = upgrade(transport, options, server).await?;
     }
     if !info.headers {
-        return Err(ConnectError::new(Kind::Protocol, server, "the server has no headers"));
+        return Err(ConnectError::new(
+            Kind::Protocol,
+            server,
+            "the server has no headers",
+        ));
     }
     log_in(&mut transport, &mut buffer, options, server, &info).await?;
-    Ok(Link { transport, buffer, info, server: server.clone() })
+    Ok(Link {
+        transport,
+        buffer,
+        info,
+        server: server.clone(),
+    })
 }
 
 async fn upgrade(
@@ -121,7 +142,9 @@ async fn upgrade(
     options: &Options,
     server: &ServerAddr,
 ) -> Result<Transport, ConnectError> {
-    let Transport::Plain(tcp) = transport else { return Ok(transport) };
+    let Transport::Plain(tcp) = transport else {
+        return Ok(transport);
+    };
     secure(tcp, &options.tls, server)
         .await
         .map_err(|error| ConnectError::new(Kind::Tls, server, error))
@@ -135,9 +158,11 @@ async fn read_info(
     match read_control(transport, buffer, server).await? {
         Frame::Info(info) => Ok(*info),
         Frame::Error(text) => Err(server_error(server, &text)),
-        Frame::Pong => {
-            Err(ConnectError::new(Kind::Protocol, server, "the server did not begin with INFO"))
-        }
+        Frame::Pong => Err(ConnectError::new(
+            Kind::Protocol,
+            server,
+            "the server did not begin with INFO",
+        )),
     }
 }
 
@@ -149,7 +174,11 @@ async fn log_in(
     server: &ServerAddr,
     info: &Info,
 ) -> Result<(), ConnectError> {
-    let auth = if server.auth == Auth::None { &options.auth } else { &server.auth };
+    let auth = if server.auth == Auth::None {
+        &options.auth
+    } else {
+        &server.auth
+    };
     let connect = Connect {
         verbose: false,
         pedantic: false,
@@ -166,7 +195,10 @@ async fn log_in(
     let connect = serde_json::to_string(&connect).expect("a struct of texts has a JSON form");
     let io_failed = |error: io::Error| ConnectError::new(Kind::Io, server, error);
     let greeting = format!("CONNECT {connect}\r\nPING\r\n");
-    transport.write_all(greeting.as_bytes()).await.map_err(io_failed)?;
+    transport
+        .write_all(greeting.as_bytes())
+        .await
+        .map_err(io_failed)?;
     transport.flush().await.map_err(io_failed)?;
     loop {
         match read_control(transport, buffer, server).await? {
@@ -210,7 +242,11 @@ async fn read_control(
         scan(buffer).map_err(protocol)?; // bounds a line that never ends
         let read = transport.read_buf(buffer).await;
         if read.map_err(|error| ConnectError::new(Kind::Io, server, error))? == 0 {
-            return Err(ConnectError::new(Kind::Io, server, "closed by the server at login"));
+            return Err(ConnectError::new(
+                Kind::Io,
+                server,
+                "closed by the server at login",
+            ));
         }
     }
 }
@@ -221,7 +257,10 @@ pub(crate) fn parse_info(json: &[u8]) -> Result<Info, ProtocolError> {
 
 /// The text of `-ERR 'text'`.
 pub(crate) fn error_text(raw: &[u8]) -> String {
-    String::from_utf8_lossy(raw).trim().trim_matches('\'').to_owned()
+    String::from_utf8_lossy(raw)
+        .trim()
+        .trim_matches('\'')
+        .to_owned()
 }
 
 /// What a fatal `-ERR` means for us.
@@ -241,18 +280,31 @@ pub(crate) fn server_error(server: &ServerAddr, text: &str) -> ConnectError {
 fn prove(auth: &Auth, nonce: &str) -> Result<Proof, String> {
     Ok(match auth {
         Auth::None => Proof::default(),
-        Auth::Password { user, password } => {
-            Proof { user: Some(user.clone()), pass: Some(password.clone()), ..Proof::default() }
-        }
-        Auth::Token(token) => Proof { auth_token: Some(token.clone()), ..Proof::default() },
+        Auth::Password { user, password } => Proof {
+            user: Some(user.clone()),
+            pass: Some(password.clone()),
+            ..Proof::default()
+        },
+        Auth::Token(token) => Proof {
+            auth_token: Some(token.clone()),
+            ..Proof::default()
+        },
         Auth::NkeySeed(seed) => {
             let (public, sig) = sign(seed, nonce)?;
-            Proof { nkey: Some(public), sig: Some(sig), ..Proof::default() }
+            Proof {
+                nkey: Some(public),
+                sig: Some(sig),
+                ..Proof::default()
+            }
         }
         Auth::CredsFile(path) => {
             let (jwt, seed) = read_creds(path)?;
             let (_, sig) = sign(&seed, nonce)?;
-            Proof { jwt: Some(jwt), sig: Some(sig), ..Proof::default() }
+            Proof {
+                jwt: Some(jwt),
+                sig: Some(sig),
+                ..Proof::default()
+            }
         }
     })
 }
@@ -271,14 +323,19 @@ fn read_creds(path: &Path) -> Result<(String, String), String> {
     let section = |name: &str| {
         section(&text, name).ok_or_else(|| format!("{}: holds no {name}", path.display()))
     };
-    Ok((section("USER JWT")?.to_owned(), section("USER NKEY SEED")?.to_owned()))
+    Ok((
+        section("USER JWT")?.to_owned(),
+        section("USER NKEY SEED")?.to_owned(),
+    ))
 }
 
 /// The line behind `-----BEGIN ... name-----`.
 fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| line.starts_with("---") && line.contains("BEGIN") && line.contains(name))?;
-    lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
+    lines
+        .find(|line| !line.is_empty())
+        .filter(|line| !line.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -323,10 +380,16 @@ mod tests {
         let server = ServerAddr::parse(SERVER).unwrap();
         let mut buffer = BytesMut::new();
         let mut peer: &[u8] = b"SSH-2.0-OpenSSH\r\n";
-        let error = read_control(&mut peer, &mut buffer, &server).await.err().unwrap();
+        let error = read_control(&mut peer, &mut buffer, &server)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.kind, Kind::Protocol);
         let mut peer: &[u8] = b"INFO {}";
-        let error = read_control(&mut peer, &mut buffer, &server).await.err().unwrap();
+        let error = read_control(&mut peer, &mut buffer, &server)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.kind, Kind::Io);
     }
 }

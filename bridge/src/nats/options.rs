@@ -165,12 +165,19 @@ impl ServerAddr {
         let (host, port) = split_host_port(address)?;
         let auth = match user_info.map(|info| info.split_once(':').ok_or(info)) {
             None => Auth::None,
-            Some(Ok((user, password))) => {
-                Auth::Password { user: percent_decode(user)?, password: percent_decode(password)? }
-            }
+            Some(Ok((user, password))) => Auth::Password {
+                user: percent_decode(user)?,
+                password: percent_decode(password)?,
+            },
             Some(Err(token)) => Auth::Token(percent_decode(token)?),
         };
-        Ok(Self { host: host.to_owned(), port, tls, auth, tls_name: None })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            tls,
+            auth,
+            tls_name: None,
+        })
     }
 
     pub(crate) fn same_address(&self, other: &Self) -> bool {
@@ -223,7 +230,10 @@ fn percent_decode(text: &str) -> Result<String, InvalidServerAddr> {
             out.push(byte);
             continue;
         }
-        let digit = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let digit = |at: usize| {
+            tail.get(at)
+                .and_then(|digit| char::from(*digit).to_digit(16))
+        };
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
             return Err(InvalidServerAddr::PercentEncoding);
         };
@@ -245,9 +255,18 @@ mod tests {
         assert_eq!(read("nats://[::1]:5").to_string(), "[::1]:5");
         assert!(read("tls://host").tls);
         let user = read("nats://me%40x:p%3Aw@host:1");
-        assert_eq!(user.auth, Auth::Password { user: "me@x".into(), password: "p:w".into() });
+        assert_eq!(
+            user.auth,
+            Auth::Password {
+                user: "me@x".into(),
+                password: "p:w".into()
+            }
+        );
         assert_eq!(user.to_string(), "host:1");
-        assert_eq!(read("nats://secret@host").auth, Auth::Token("secret".into()));
+        assert_eq!(
+            read("nats://secret@host").auth,
+            Auth::Token("secret".into())
+        );
         assert!(!format!("{:?}", read("nats://secret@host")).contains("secret"));
     }
 
@@ -258,7 +277,13 @@ mod tests {
         assert_eq!(refuse("nats://"), InvalidServerAddr::Host);
         assert_eq!(refuse("nats://:4222"), InvalidServerAddr::Host);
         assert_eq!(refuse("host:0"), InvalidServerAddr::Port("0".into()));
-        assert_eq!(refuse("host:99999"), InvalidServerAddr::Port("99999".into()));
-        assert_eq!(refuse("nats://%zz:x@host"), InvalidServerAddr::PercentEncoding);
+        assert_eq!(
+            refuse("host:99999"),
+            InvalidServerAddr::Port("99999".into())
+        );
+        assert_eq!(
+            refuse("nats://%zz:x@host"),
+            InvalidServerAddr::PercentEncoding
+        );
     }
 }

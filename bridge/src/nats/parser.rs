@@ -112,25 +112,49 @@ pub(crate) fn scan(buffer: &[u8]) -> Result<Scan, ProtocolError> {
 }
 
 fn push(runs: &mut Vec<Run>, sid: u64, entry: Entry, len: usize) {
-    match runs.iter_mut().rev().take(RUNS_SEARCHED).find(|run| run.sid == sid) {
+    match runs
+        .iter_mut()
+        .rev()
+        .take(RUNS_SEARCHED)
+        .find(|run| run.sid == sid)
+    {
         Some(run) => {
             run.entries.push(entry);
             run.wire_bytes += len;
         }
-        None => runs.push(Run { sid, entries: vec![entry], wire_bytes: len }),
+        None => runs.push(Run {
+            sid,
+            entries: vec![entry],
+            wire_bytes: len,
+        }),
     }
 }
 
 enum Step {
-    Incomplete { need: usize },
-    Message { sid: u64, entry: Entry, len: usize },
-    Control { control: Option<Control>, len: usize },
+    Incomplete {
+        need: usize,
+    },
+    Message {
+        sid: u64,
+        entry: Entry,
+        len: usize,
+    },
+    Control {
+        control: Option<Control>,
+        len: usize,
+    },
 }
 
 /// One frame at the front of `rest`, which begins at `base` in the buffer.
 fn frame(rest: &[u8], base: usize) -> Result<Step, ProtocolError> {
-    let Some(&first) = rest.first() else { return Ok(Step::Incomplete { need: 1 }) };
-    let line_len_max = if first == b'I' { INFO_LEN_MAX } else { LINE_LEN_MAX };
+    let Some(&first) = rest.first() else {
+        return Ok(Step::Incomplete { need: 1 });
+    };
+    let line_len_max = if first == b'I' {
+        INFO_LEN_MAX
+    } else {
+        LINE_LEN_MAX
+    };
     let searched = &rest[..rest.len().min(line_len_max)];
     let Some(newline) = memchr(b'\n', searched) else {
         if rest.len() >= line_len_max {
@@ -139,9 +163,13 @@ fn frame(rest: &[u8], base: usize) -> Result<Step, ProtocolError> {
         if !b"MHPI+-".contains(&first) {
             return Err(ProtocolError::UnknownOperation);
         }
-        return Ok(Step::Incomplete { need: rest.len() + 1 });
+        return Ok(Step::Incomplete {
+            need: rest.len() + 1,
+        });
     };
-    let line = rest[..newline].strip_suffix(b"\r").ok_or(ProtocolError::MissingLineEnd)?;
+    let line = rest[..newline]
+        .strip_suffix(b"\r")
+        .ok_or(ProtocolError::MissingLineEnd)?;
     let after_line = newline + 1;
     if let Some(arguments) = line.strip_prefix(b"HMSG ") {
         return message(rest, base, after_line, message_line(arguments, 5, true)?);
@@ -158,7 +186,10 @@ fn frame(rest: &[u8], base: usize) -> Result<Step, ProtocolError> {
         _ if line.starts_with(b"-ERR ") => Some(Control::Error(text(5))),
         _ => return Err(ProtocolError::UnknownOperation),
     };
-    Ok(Step::Control { control, len: after_line })
+    Ok(Step::Control {
+        control,
+        len: after_line,
+    })
 }
 
 /// The fields of a MSG or HMSG line; offsets are from the frame's start.
@@ -197,7 +228,10 @@ fn message_line(
     }
     let sid = number(sid_text).ok_or(MALFORMED)? as u64;
     if total_len > MESSAGE_LEN_MAX {
-        return Err(ProtocolError::MessageTooLarge { size: total_len, max: MESSAGE_LEN_MAX });
+        return Err(ProtocolError::MessageTooLarge {
+            size: total_len,
+            max: MESSAGE_LEN_MAX,
+        });
     }
     let reply_end = skip + left.len();
     Ok(MessageLine {
@@ -222,7 +256,8 @@ fn number(text: &[u8]) -> Option<usize> {
         return None;
     }
     text.iter().try_fold(0_usize, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + usize::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| value * 10 + usize::from(byte - b'0'))
     })
 }
 
@@ -253,7 +288,11 @@ fn message(
         payload: at(after_line + line.headers_len),
         end: at(end),
     };
-    Ok(Step::Message { sid: line.sid, entry, len })
+    Ok(Step::Message {
+        sid: line.sid,
+        entry,
+        len,
+    })
 }
 
 #[cfg(test)]

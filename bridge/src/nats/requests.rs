@@ -32,9 +32,17 @@ impl Requests {
 
     /// Takes a message to `<inbox>.r.<token>`. One that nobody waits for any more is ignored.
     pub(crate) fn answer(&mut self, message: &Message<'_>) {
-        let token = message.subject.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-        let token = std::str::from_utf8(token).ok().and_then(|token| token.parse::<u64>().ok());
-        let Some(pending) = token.and_then(|token| self.pending.remove(&token)) else { return };
+        let token = message
+            .subject
+            .rsplit(|byte| *byte == b'.')
+            .next()
+            .unwrap_or_default();
+        let token = std::str::from_utf8(token)
+            .ok()
+            .and_then(|token| token.parse::<u64>().ok());
+        let Some(pending) = token.and_then(|token| self.pending.remove(&token)) else {
+            return;
+        };
         let result = match message.status() {
             Some((503, _)) => Err(RequestError::NoResponders),
             _ => Ok(Reply {
@@ -49,7 +57,9 @@ impl Requests {
     pub(crate) fn deny(&mut self, text: &str) {
         let denied = |pending: &Pending| text.contains(&format!("\"{}\"", pending.subject));
         for (_, pending) in self.pending.extract_if(|_, pending| denied(pending)) {
-            let _ = pending.answer.send(Err(RequestError::Denied(text.to_owned())));
+            let _ = pending
+                .answer
+                .send(Err(RequestError::Denied(text.to_owned())));
         }
     }
 
@@ -62,6 +72,7 @@ impl Requests {
 
     /// Forgets those whose asker has given up.
     pub(crate) fn sweep(&mut self) {
-        self.pending.retain(|_, pending| !pending.answer.is_closed());
+        self.pending
+            .retain(|_, pending| !pending.answer.is_closed());
     }
 }

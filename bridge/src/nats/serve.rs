@@ -99,11 +99,17 @@ impl Connection {
             Turn::Io(Io::ReadEnd(result)) => {
                 let proven = proves_the_end(&result);
                 let text = result.err().map(|error| error.to_string());
-                return Some(End::Broken { reason: watch.reason(text), proven });
+                return Some(End::Broken {
+                    reason: watch.reason(text),
+                    proven,
+                });
             }
             Turn::Io(Io::WriteEnd(error)) => {
                 let reason = watch.reason(Some(error.to_string()));
-                return Some(End::Left { reason, flush: false });
+                return Some(End::Left {
+                    reason,
+                    flush: false,
+                });
             }
             Turn::Command(command) => {
                 if self.apply_command(wire, command) {
@@ -131,7 +137,10 @@ impl Connection {
                 append_subscribe(&mut frame, &inlet.subject, sid);
                 wire.outbox.push(frame.freeze(), None);
                 let (generation, predecessor) = (self.generation, self.predecessor);
-                inlet.push(Event::Up { generation, predecessor });
+                inlet.push(Event::Up {
+                    generation,
+                    predecessor,
+                });
                 self.inlets.insert(sid, inlet);
             }
             Some(Command::Unsubscribe { sid }) => {
@@ -146,7 +155,12 @@ impl Connection {
                     wire.outbox.push(frame, None);
                 }
             }
-            Some(Command::Request { token, subject, frame, answer }) => {
+            Some(Command::Request {
+                token,
+                subject,
+                frame,
+                answer,
+            }) => {
                 self.requests.insert(token, subject, answer);
                 wire.outbox.push(frame, None);
             }
@@ -165,7 +179,9 @@ impl Connection {
     /// Takes what waits, commands before chunks, while the outbox holds less than `bytes_max`.
     pub(super) fn take_chunks(&mut self, wire: &mut Wire, bytes_max: usize) {
         while wire.outbox.bytes() < bytes_max {
-            let Ok(chunk) = self.chunks.try_recv() else { return };
+            let Ok(chunk) = self.chunks.try_recv() else {
+                return;
+            };
             self.take(wire, chunk);
         }
     }
@@ -184,7 +200,10 @@ impl Connection {
         if watch.silent_rounds >= SILENT_ROUNDS_MAX {
             let text = "no sign of life from the server";
             let reason = ConnectError::new(Kind::Timeout, &watch.server, text);
-            return Some(End::Left { reason, flush: false });
+            return Some(End::Left {
+                reason,
+                flush: false,
+            });
         }
         wire.outbox.push(Bytes::from_static(b"PING\r\n"), None);
         None
@@ -196,7 +215,10 @@ impl Connection {
             Ok(heard) => heard,
             Err(error) => {
                 let reason = ConnectError::new(Kind::Protocol, &watch.server, error);
-                return Some(End::Left { reason, flush: false });
+                return Some(End::Left {
+                    reason,
+                    flush: false,
+                });
             }
         };
         watch.last_words = heard.error.or(watch.last_words.take());
@@ -205,7 +227,10 @@ impl Connection {
         if info.lame_duck && self.servers.has_other(&watch.server) {
             let text = "the server is going to shut down (lame duck)";
             let reason = ConnectError::new(Kind::Io, &watch.server, text);
-            return Some(End::Left { reason, flush: true });
+            return Some(End::Left {
+                reason,
+                flush: true,
+            });
         }
         None
     }
@@ -222,10 +247,17 @@ impl Connection {
             return Ok(heard);
         }
         let bytes = wire.inbox.split_to(found.consumed).freeze();
-        for Run { sid, entries, wire_bytes } in found.runs {
+        for Run {
+            sid,
+            entries,
+            wire_bytes,
+        } in found.runs
+        {
             let block = Block::new(bytes.clone(), entries, self.generation, wire_bytes);
             if sid == REQUESTS_SID {
-                block.iter().for_each(|message| self.requests.answer(&message));
+                block
+                    .iter()
+                    .for_each(|message| self.requests.answer(&message));
             } else if let Some(inlet) = self.inlets.get_mut(&sid) {
                 inlet.push(Event::Block(block));
             }

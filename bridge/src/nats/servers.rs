@@ -33,7 +33,12 @@ pub(crate) struct Servers {
 
 impl Servers {
     pub(crate) fn new(configured: Vec<ServerAddr>) -> Self {
-        Self { configured, discovered: Vec::new(), cursor: 0, attempts: 0 }
+        Self {
+            configured,
+            discovered: Vec::new(),
+            cursor: 0,
+            attempts: 0,
+        }
     }
 
     /// Attempts since the last good connection.
@@ -53,8 +58,16 @@ impl Servers {
         self.cursor = at + 1;
         let round = self.attempts / u32::try_from(count).unwrap_or(u32::MAX);
         self.attempts = self.attempts.saturating_add(1);
-        let server = self.configured.iter().chain(&self.discovered).nth(at)?.clone();
-        Some((server, delay(round).mul_f64(rand::rng().random_range(0.5..1.0))))
+        let server = self
+            .configured
+            .iter()
+            .chain(&self.discovered)
+            .nth(at)?
+            .clone();
+        Some((
+            server,
+            delay(round).mul_f64(rand::rng().random_range(0.5..1.0)),
+        ))
     }
 
     /// A connection ended after living this long.
@@ -66,20 +79,28 @@ impl Servers {
 
     /// Whether there is another address than `current`.
     pub(crate) fn has_other(&self, current: &ServerAddr) -> bool {
-        self.configured.iter().chain(&self.discovered).any(|server| !server.same_address(current))
+        self.configured
+            .iter()
+            .chain(&self.discovered)
+            .any(|server| !server.same_address(current))
     }
 
     /// Takes over what `current` says about its cluster. The list replaces the former one.
     pub(crate) fn discover(&mut self, urls: &[String], current: &ServerAddr) {
         self.discovered.clear();
         for url in urls.iter().take(DISCOVERED_MAX) {
-            let Ok(mut server) = ServerAddr::parse(url) else { continue };
+            let Ok(mut server) = ServerAddr::parse(url) else {
+                continue;
+            };
             server.tls = current.tls;
             if server.auth == Auth::None {
                 server.auth = current.auth.clone();
             }
             if server.host.parse::<IpAddr>().is_ok() {
-                let name = current.tls_name.clone().unwrap_or_else(|| current.host.clone());
+                let name = current
+                    .tls_name
+                    .clone()
+                    .unwrap_or_else(|| current.host.clone());
                 server.tls_name = name.parse::<IpAddr>().is_err().then_some(name);
             }
             let known = self.configured.iter().chain(&self.discovered);
@@ -102,7 +123,12 @@ mod tests {
     use super::*;
 
     fn servers(texts: &[&str]) -> Servers {
-        Servers::new(texts.iter().map(|text| ServerAddr::parse(text).unwrap()).collect())
+        Servers::new(
+            texts
+                .iter()
+                .map(|text| ServerAddr::parse(text).unwrap())
+                .collect(),
+        )
     }
 
     #[test]
@@ -128,7 +154,12 @@ mod tests {
         let mut servers = servers(&["tls://me:pw@nats.example:4222"]);
         let current = servers.next().unwrap().0;
         assert!(!servers.has_other(&current));
-        let urls = ["10.0.0.1:4222", "nats.example:4222", "[::1]:4222", "b.example:1"];
+        let urls = [
+            "10.0.0.1:4222",
+            "nats.example:4222",
+            "[::1]:4222",
+            "b.example:1",
+        ];
         servers.discover(&urls.map(str::to_owned), &current);
         assert!(servers.has_other(&current));
         let first = servers.next().unwrap().0;

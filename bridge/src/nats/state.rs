@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn versions_are_compared_by_number() {
         let info = |version: &str| {
-            let info = Info { version: version.to_owned(), ..Info::default() };
+            let info = Info {
+                version: version.to_owned(),
+                ..Info::default()
+            };
             ServerInfo::new(&info, String::new())
         };
         assert!(info("2.15.1").is_at_least(2, 9));

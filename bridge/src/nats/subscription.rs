@@ -122,9 +122,22 @@ impl Subscription {
         let (sender, events) = mpsc::unbounded_channel();
         let subject = subject.to_owned();
         let budget = Rc::clone(budget);
-        let inlet =
-            Inlet { subject: subject.clone(), is_up: false, events: sender, budget: Rc::clone(&budget) };
-        (Self { sid, subject, events, commands, budget }, inlet)
+        let inlet = Inlet {
+            subject: subject.clone(),
+            is_up: false,
+            events: sender,
+            budget: Rc::clone(&budget),
+        };
+        (
+            Self {
+                sid,
+                subject,
+                events,
+                commands,
+                budget,
+            },
+            inlet,
+        )
     }
 
     /// The subject, wildcards included.

@@ -104,7 +104,9 @@ pub(crate) async fn secure(
     let config = tokio::task::spawn_blocking(move || client_config(&options)).await??;
     let name = server.tls_name.as_ref().unwrap_or(&server.host).clone();
     let name = ServerName::try_from(name).map_err(io::Error::other)?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await?;
     Ok(Transport::Tls(Box::new(stream)))
 }
 
@@ -124,7 +126,9 @@ fn client_config(options: &TlsOptions) -> io::Result<ClientConfig> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| named(cert_file, &error))?;
     let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| named(key_file, &error))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| named(cert_file, &error))
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| named(cert_file, &error))
 }
 
 fn roots(options: &TlsOptions) -> io::Result<RootCertStore> {

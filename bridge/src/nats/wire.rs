@@ -51,7 +51,12 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(transport: Transport, inbox: BytesMut) -> Self {
-        Self { transport, inbox, outbox: Outbox::default(), need: 0 }
+        Self {
+            transport,
+            inbox,
+            outbox: Outbox::default(),
+            need: 0,
+        }
     }
 
     /// Writes what waits and, if `read`, reads what is there.
@@ -63,7 +68,11 @@ impl Wire {
         if read && let Poll::Ready(io) = self.poll_fill(cx) {
             return Poll::Ready(io);
         }
-        if self.outbox.bytes() < before { Poll::Ready(Io::Wrote) } else { Poll::Pending }
+        if self.outbox.bytes() < before {
+            Poll::Ready(Io::Wrote)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Writes what waits, closes our half, and reads until the peer has closed its half.
@@ -100,7 +109,8 @@ impl Wire {
         }
         let wanted = (self.inbox.len() + READ_MIN).max(self.need);
         if self.inbox.capacity() < wanted {
-            self.inbox.reserve(wanted.max(READ_CHUNK) - self.inbox.len());
+            self.inbox
+                .reserve(wanted.max(READ_CHUNK) - self.inbox.len());
         }
     }
 }
@@ -127,7 +137,10 @@ impl Outbox {
     pub(crate) fn push(&mut self, bytes: Bytes, permit: Option<OwnedSemaphorePermit>) {
         if !bytes.is_empty() {
             self.bytes += bytes.len();
-            self.queue.push_back(Outgoing { bytes, _permit: permit });
+            self.queue.push_back(Outgoing {
+                bytes,
+                _permit: permit,
+            });
         }
     }
 

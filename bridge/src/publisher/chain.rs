@@ -35,7 +35,11 @@ impl Publisher {
         generation: u64,
         limit: u32,
     ) -> RunResult {
-        let window = if self.mode == ApplyMode::Chain { WINDOW.min(limit) } else { 1 };
+        let window = if self.mode == ApplyMode::Chain {
+            WINDOW.min(limit)
+        } else {
+            1
+        };
         let batch = format!("{:x}", self.runs);
         let mut answers = Answers::default();
         let mut sent = 0u32;
@@ -53,7 +57,8 @@ impl Publisher {
             let mut reply = bytes::BytesMut::from(format!("{}.{batch}.", self.inbox).as_bytes());
             append_number(&mut reply, u64::from(sent));
             let payload = record.payload;
-            if append_publish(&mut self.chunk, record.subject, &reply, &[headers], payload).is_err() {
+            if append_publish(&mut self.chunk, record.subject, &reply, &[headers], payload).is_err()
+            {
                 let reason = "subject cannot be published".to_owned();
                 cut = Some(RunEnd::Rejected { code: 0, reason });
                 break;
@@ -81,7 +86,11 @@ impl Publisher {
             }
         }
         let end = answers.failed.or(cut).unwrap_or(RunEnd::Complete);
-        RunResult { stored: answers.stored, last_seq: answers.last_seq, end }
+        RunResult {
+            stored: answers.stored,
+            last_seq: answers.last_seq,
+            end,
+        }
     }
 
     async fn hear(
@@ -102,11 +111,19 @@ impl Publisher {
                 Ok(())
             }
             Ok(Some(Event::Denied(text))) => {
-                let stalled =
-                    Stalled { reason: StallReason::NoPermission, detail: text.to_string() };
-                Err(RunResult { stored: 0, last_seq: None, end: RunEnd::Stalled(stalled) })
+                let stalled = Stalled {
+                    reason: StallReason::NoPermission,
+                    detail: text.to_string(),
+                };
+                Err(RunResult {
+                    stored: 0,
+                    last_seq: None,
+                    end: RunEnd::Stalled(stalled),
+                })
             }
-            Ok(Some(Event::Up { generation: new, .. })) if new == generation => Ok(()),
+            Ok(Some(Event::Up {
+                generation: new, ..
+            })) if new == generation => Ok(()),
             Ok(_) => {
                 self.generation = None;
                 Err(lost())

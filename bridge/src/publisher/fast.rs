@@ -45,7 +45,10 @@ impl Publisher {
     pub(super) async fn publish_fast(&mut self, run: &Run, generation: u64) -> RunResult {
         let batch = format!("{:x}", self.runs);
         let reply = format!("{}.{batch}.{FLOW}.fail.", self.inbox);
-        let mut progress = Progress { flow: FLOW, ..Progress::default() };
+        let mut progress = Progress {
+            flow: FLOW,
+            ..Progress::default()
+        };
         let mut sent = 0u64;
         let mut cut = None;
         let mut last_subject = Vec::new();
@@ -62,10 +65,22 @@ impl Publisher {
             };
             sent += 1;
             let last = sent == u64::from(run.record_count);
-            let operation = if last { COMMIT } else if sent == 1 { START } else { APPEND };
+            let operation = if last {
+                COMMIT
+            } else if sent == 1 {
+                START
+            } else {
+                APPEND
+            };
             let reply = reply_subject(&reply, sent, operation);
-            if append_publish(&mut self.chunk, record.subject, &reply, &[headers], record.payload)
-                .is_err()
+            if append_publish(
+                &mut self.chunk,
+                record.subject,
+                &reply,
+                &[headers],
+                record.payload,
+            )
+            .is_err()
             {
                 sent -= 1;
                 let reason = "subject cannot be published".to_owned();
@@ -93,7 +108,11 @@ impl Publisher {
             }
         }
         if sent == 0 {
-            return RunResult { stored: 0, last_seq: None, end: cut.unwrap_or(RunEnd::Complete) };
+            return RunResult {
+                stored: 0,
+                last_seq: None,
+                end: cut.unwrap_or(RunEnd::Complete),
+            };
         }
         if cut.is_some() && progress.is_open() {
             let reply = reply_subject(&reply, sent + 1, COMMIT_EOB);
@@ -146,10 +165,19 @@ impl Publisher {
             }
             Some(Event::Denied(text)) => {
                 let reason = causeway_proto::frame::StallReason::NoPermission;
-                let end = RunEnd::Stalled(Stalled { reason, detail: text.to_string() });
-                Err(RunResult { stored: 0, last_seq: None, end })
+                let end = RunEnd::Stalled(Stalled {
+                    reason,
+                    detail: text.to_string(),
+                });
+                Err(RunResult {
+                    stored: 0,
+                    last_seq: None,
+                    end,
+                })
             }
-            Some(Event::Up { generation: new, .. }) if new == generation => Ok(()),
+            Some(Event::Up {
+                generation: new, ..
+            }) if new == generation => Ok(()),
             Some(Event::Up { .. } | Event::Down { .. }) | None => {
                 self.generation = None;
                 Err(lost())
@@ -165,7 +193,9 @@ impl Progress {
     }
 
     fn handle(&mut self, payload: &[u8]) {
-        let Ok(said) = serde_json::from_slice::<Value>(payload) else { return };
+        let Ok(said) = serde_json::from_slice::<Value>(payload) else {
+            return;
+        };
         let number = |field: &str| said[field].as_u64().unwrap_or_default();
         match said["type"].as_str() {
             Some("ack") => {
@@ -177,7 +207,8 @@ impl Progress {
             Some("gap") => self.gap = true,
             Some("err") => {
                 let (code, description) = read_error(&said["error"]);
-                self.refusal.get_or_insert((number("seq"), code, description));
+                self.refusal
+                    .get_or_insert((number("seq"), code, description));
             }
             _ => match said.get("error") {
                 Some(error) => {
@@ -185,7 +216,8 @@ impl Progress {
                     // What was under way behind a refused message is refused as of no batch.
                     let echo = code == 10208 && (self.refusal.is_some() || self.gap);
                     if !echo {
-                        self.answer.get_or_insert(Answer::Refused { code, description });
+                        self.answer
+                            .get_or_insert(Answer::Refused { code, description });
                     }
                 }
                 None => {
@@ -201,7 +233,11 @@ fn conclude(run: &Run, sent: u64, cut: Option<RunEnd>, progress: Progress) -> Ru
     let (seq, count) = match progress.answer {
         Some(Answer::Stored { seq, count }) => (seq, count),
         Some(Answer::Refused { code, description }) => {
-            return RunResult { stored: 0, last_seq: None, end: refused(code, description) };
+            return RunResult {
+                stored: 0,
+                last_seq: None,
+                end: refused(code, description),
+            };
         }
         None => return lost(),
     };
@@ -210,7 +246,10 @@ fn conclude(run: &Run, sent: u64, cut: Option<RunEnd>, progress: Progress) -> Ru
     if let Some(expected) = run.expected_last
         && seq != expected.0 + count
     {
-        let words = format!("{count} records moved the target from {} to {seq}", expected.0);
+        let words = format!(
+            "{count} records moved the target from {} to {seq}",
+            expected.0
+        );
         return contradicted(&words);
     }
     let end = match (progress.refusal, cut) {
@@ -220,25 +259,42 @@ fn conclude(run: &Run, sent: u64, cut: Option<RunEnd>, progress: Progress) -> Ru
         (None, None) => RunEnd::Complete,
     };
     let stored = u32::try_from(count.min(sent)).unwrap_or(0);
-    RunResult { stored, last_seq: (stored > 0).then_some(TargetSeq(seq)), end }
+    RunResult {
+        stored,
+        last_seq: (stored > 0).then_some(TargetSeq(seq)),
+        end,
+    }
 }
 
 /// What a refusal by the server means for the run.
 pub(super) fn refused(code: u32, description: String) -> RunEnd {
     match blame(code, &description) {
-        Blame::Record => RunEnd::Rejected { code, reason: description },
-        Blame::Target(reason) => RunEnd::Stalled(Stalled { reason, detail: description }),
+        Blame::Record => RunEnd::Rejected {
+            code,
+            reason: description,
+        },
+        Blame::Target(reason) => RunEnd::Stalled(Stalled {
+            reason,
+            detail: description,
+        }),
         Blame::Knowledge => RunEnd::Contradicted(description),
     }
 }
 
 pub(super) fn contradicted(words: &str) -> RunResult {
-    RunResult { stored: 0, last_seq: None, end: RunEnd::Contradicted(words.to_owned()) }
+    RunResult {
+        stored: 0,
+        last_seq: None,
+        end: RunEnd::Contradicted(words.to_owned()),
+    }
 }
 
 pub(super) fn read_error(error: &Value) -> (u32, String) {
     let code = error["err_code"].as_u64().unwrap_or_default() as u32;
-    (code, error["description"].as_str().unwrap_or_default().to_owned())
+    (
+        code,
+        error["description"].as_str().unwrap_or_default().to_owned(),
+    )
 }
 
 fn reply_subject(prefix: &str, seq: u64, operation: u64) -> bytes::BytesMut {

@@ -1,7 +1,9 @@
 //! What a record is given on its way into the target: our header lines, and the contract's rewrite.
 
 use bytes::{BufMut, BytesMut};
-use causeway_proto::headers::{Ages, HeaderVerdict, Rejection, TargetTraits, publisher_id, rewrite};
+use causeway_proto::headers::{
+    Ages, HeaderVerdict, Rejection, TargetTraits, publisher_id, rewrite,
+};
 use causeway_proto::id::{Position, TargetSeq};
 use causeway_proto::provenance::{Provenance, Stamper, content_hash, find};
 use causeway_proto::record::RecordView;
@@ -58,7 +60,10 @@ impl Stamp {
         traits: &TargetTraits,
         expected_last: Option<TargetSeq>,
     ) -> Prepared<'_> {
-        let at = Position { seq: record.seq, stored_at: record.stored_at };
+        let at = Position {
+            seq: record.seq,
+            stored_at: record.stored_at,
+        };
         let before = find(record.headers)
             .filter(|_| record.relayed)
             .and_then(|value| Provenance::parse(value).ok());
@@ -66,11 +71,13 @@ impl Stamp {
         let id = publisher_id(record.headers);
         self.own.clear();
         self.own.put_slice(b"Causeway: ");
-        self.stamper.write(at, hash, before.as_ref(), id, &mut self.own);
+        self.stamper
+            .write(at, hash, before.as_ref(), id, &mut self.own);
         self.own.put_slice(b"\r\n");
         if self.dedupe_ids {
             self.own.put_slice(b"Nats-Msg-Id: ");
-            self.stamper.write_dedupe_id(at, before.as_ref(), &mut self.own);
+            self.stamper
+                .write_dedupe_id(at, before.as_ref(), &mut self.own);
             self.own.put_slice(b"\r\n");
         }
         if let Some(expected) = expected_last {
@@ -78,10 +85,20 @@ impl Stamp {
             append_number(&mut self.own, expected.0);
             self.own.put_slice(b"\r\n");
         }
-        let ages = Ages { stored_at_ns: record.stored_at.0, now_ns: now_unix_ns() };
+        let ages = Ages {
+            stored_at_ns: record.stored_at.0,
+            now_ns: now_unix_ns(),
+        };
         self.block.clear();
         let payload_len = record.payload.len();
-        match rewrite(record.headers, payload_len, ages, traits, &self.own, &mut self.block) {
+        match rewrite(
+            record.headers,
+            payload_len,
+            ages,
+            traits,
+            &self.own,
+            &mut self.block,
+        ) {
             Ok(HeaderVerdict::Publish) => Prepared::Publish(&self.block),
             Ok(HeaderVerdict::Expired) => Prepared::Refused(RunEnd::Expired),
             Err(refusal) => Prepared::Refused(refused(&refusal)),
@@ -90,5 +107,8 @@ impl Stamp {
 }
 
 fn refused(refusal: &Rejection) -> RunEnd {
-    RunEnd::Rejected { code: 0, reason: refusal.to_string() }
+    RunEnd::Rejected {
+        code: 0,
+        reason: refusal.to_string(),
+    }
 }

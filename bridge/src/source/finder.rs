@@ -5,8 +5,8 @@ use causeway_proto::id::{RouteName, SourceSeq};
 use causeway_proto::resume::SourceFacts;
 use serde_json::json;
 
-use crate::control::{Control, ControlError};
 use crate::command::SeekTo;
+use crate::control::{Control, ControlError};
 
 /// Where rejected records are kept, in their own region.
 const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
@@ -36,7 +36,9 @@ impl Finder {
 
     /// The stream's facts, what stands at `position`, and where `start` comes to.
     pub async fn find(&self, position: SourceSeq, start: Option<SeekTo>) -> Result<Found, String> {
-        self.try_find(position, start).await.map_err(|why| why.to_string())
+        self.try_find(position, start)
+            .await
+            .map_err(|why| why.to_string())
     }
 
     async fn try_find(
@@ -65,7 +67,11 @@ impl Finder {
             last_seq: SourceSeq(info.last_seq),
             record_at,
         };
-        Ok(Found { facts, created_ns: info.created_ns, first: first.map(SourceSeq) })
+        Ok(Found {
+            facts,
+            created_ns: info.created_ns,
+            first: first.map(SourceSeq),
+        })
     }
 
     /// The first sequence whose record was stored at `time` or later, by halving.
@@ -84,7 +90,9 @@ impl Finder {
     /// Copies a record that the target refused into [`REJECTED_STREAM`] of this region. The message
     /// is the original payload; what it was and why it is here stand in headers.
     pub async fn keep_aside(&self, route: &RouteName, rejected: &Rejected) -> Result<(), String> {
-        self.try_keep_aside(route, rejected).await.map_err(|why| why.to_string())
+        self.try_keep_aside(route, rejected)
+            .await
+            .map_err(|why| why.to_string())
     }
 
     async fn try_keep_aside(
@@ -104,8 +112,14 @@ impl Finder {
             ("Causeway-Rejected-Subject", record.subject.clone()),
             ("Causeway-Rejected-Code", rejected.code.to_string()),
             ("Causeway-Rejected-Reason", plain(&rejected.reason)),
-            ("Causeway-Rejected-Headers", plain(&String::from_utf8_lossy(&record.headers))),
-            ("Nats-Msg-Id", format!("{route}.{seq}.{}", rejected.at.stored_at)),
+            (
+                "Causeway-Rejected-Headers",
+                plain(&String::from_utf8_lossy(&record.headers)),
+            ),
+            (
+                "Nats-Msg-Id",
+                format!("{route}.{seq}.{}", rejected.at.stored_at),
+            ),
         ] {
             headers.insert(name, value.as_str());
         }
@@ -134,5 +148,8 @@ impl Finder {
 
 /// A header value on one line of ASCII.
 fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| c.escape_default()).take(2048).collect()
+    text.chars()
+        .flat_map(|c| c.escape_default())
+        .take(2048)
+        .collect()
 }

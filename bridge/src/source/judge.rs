@@ -29,14 +29,24 @@ impl Judge {
     /// For records that are to go to region `to`, from a stream that `writers` (route, region) write.
     pub fn new(to: &str, writers: impl IntoIterator<Item = (String, String)>) -> Self {
         let bytes = |(route, from): (String, String)| (route.into_bytes(), from.into_bytes());
-        Self { to: to.as_bytes().to_vec(), writers: writers.into_iter().map(bytes).collect() }
+        Self {
+            to: to.as_bytes().to_vec(),
+            writers: writers.into_iter().map(bytes).collect(),
+        }
     }
 
     /// Judges one record.
     pub fn judge(&mut self, headers: &[u8], subject: &[u8], payload: &[u8]) -> Origin {
-        let Some(value) = find(headers) else { return Origin::default() };
-        let forged = Origin { forged: true, ..Origin::default() };
-        let Ok(provenance) = Provenance::parse(value) else { return forged };
+        let Some(value) = find(headers) else {
+            return Origin::default();
+        };
+        let forged = Origin {
+            forged: true,
+            ..Origin::default()
+        };
+        let Ok(provenance) = Provenance::parse(value) else {
+            return forged;
+        };
         let wrote = |(route, from): &(Vec<u8>, Vec<u8>)| {
             provenance.route == route && provenance.last_hop.region == from
         };
@@ -44,6 +54,10 @@ impl Judge {
             return forged;
         }
         let returns = provenance.has_passed(&self.to);
-        Origin { relayed: true, returns, forged: false }
+        Origin {
+            relayed: true,
+            returns,
+            forged: false,
+        }
     }
 }

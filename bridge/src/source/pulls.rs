@@ -58,9 +58,14 @@ impl Pulls {
 
     /// A word of the server about a pull. `false`: the consumer is of no more use.
     pub(super) fn handle_status(&mut self, message: &Message<'_>) -> bool {
-        let Some((code, text)) = message.status() else { return true };
+        let Some((code, text)) = message.status() else {
+            return true;
+        };
         let left = |name: &str| {
-            message.header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
+            message
+                .header(name)
+                .and_then(|value| value.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         match code {
             100 => true,
@@ -117,7 +122,10 @@ impl Delivery {
             return None;
         }
         let number = |index: usize| {
-            std::str::from_utf8(tokens[stream + index]).ok()?.parse::<u64>().ok()
+            std::str::from_utf8(tokens[stream + index])
+                .ok()?
+                .parse::<u64>()
+                .ok()
         };
         Some(Self {
             seq: SourceSeq(number(3)?),
@@ -134,7 +142,12 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_reply_are_read() {
-        let want = Delivery { seq: SourceSeq(7), number: 3, stored_at_ns: 99, behind: 5 };
+        let want = Delivery {
+            seq: SourceSeq(7),
+            number: 3,
+            stored_at_ns: 99,
+            behind: 5,
+        };
         let v1 = b"$JS.ACK.S.c1.1.7.3.99.5";
         let v2 = b"$JS.ACK._.ACC.S.c1.1.7.3.99.5.tok";
         assert_eq!(Delivery::parse(v1, b"c1"), Some(want));

@@ -21,7 +21,10 @@ pub(super) fn assess(inner: &Inner) -> Assessment {
     for connection in &inner.connections {
         let status = connection.borrow();
         if !inner.draining && connection.has_changed().is_err() {
-            unhealthy.push(format!("the task of NATS connection {} has died", status.name));
+            unhealthy.push(format!(
+                "the task of NATS connection {} has died",
+                status.name
+            ));
         }
         if !status.up {
             let why = status.reason.as_deref().unwrap_or("not yet connected");
@@ -30,13 +33,19 @@ pub(super) fn assess(inner: &Inner) -> Assessment {
     }
     for link in &inner.links {
         if !inner.draining && link.status.has_changed().is_err() {
-            unhealthy.push(format!("the task of the link to {} has died", link.status.borrow().peer));
+            unhealthy.push(format!(
+                "the task of the link to {} has died",
+                link.status.borrow().peer
+            ));
         }
     }
     for route in &inner.routes {
         assess_route(route, inner.draining, &mut unhealthy, &mut not_ready);
     }
-    Assessment { unhealthy, not_ready }
+    Assessment {
+        unhealthy,
+        not_ready,
+    }
 }
 
 fn assess_route(
@@ -46,7 +55,12 @@ fn assess_route(
     not_ready: &mut Vec<String>,
 ) {
     let status = route.status.borrow();
-    let name = format!("route {} {} {}", status.name, preposition(&status), status.peer);
+    let name = format!(
+        "route {} {} {}",
+        status.name,
+        preposition(&status),
+        status.peer
+    );
     if !draining && route.has_ended() {
         unhealthy.push(format!("the driver of {name} has died"));
     }
@@ -58,7 +72,11 @@ fn assess_route(
     }
     if !route.was_resumed && !status.state.is_running() {
         let state = status.state.as_str();
-        let why = status.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = status
+            .reason
+            .as_deref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         not_ready.push(format!("{name} has not been resumed yet: {state}{why}"));
     }
 }

@@ -16,7 +16,9 @@ pub(super) struct Rate {
 impl Rate {
     /// The counter stands at `value`, `elapsed` after the last time.
     pub(super) fn sample(&mut self, value: u64, elapsed: Duration) {
-        let Some(last) = self.last.replace(value) else { return };
+        let Some(last) = self.last.replace(value) else {
+            return;
+        };
         if elapsed.is_zero() {
             return;
         }
@@ -56,7 +58,10 @@ mod tests {
         for _ in 0..5 {
             rate.sample(2500, SECOND);
         }
-        assert!(rate.per_second() < 200.0 && rate.per_second() > 100.0, "{rate:?}");
+        assert!(
+            rate.per_second() < 200.0 && rate.per_second() > 100.0,
+            "{rate:?}"
+        );
         for _ in 0..120 {
             rate.sample(2500, SECOND);
         }

@@ -43,7 +43,11 @@ async fn books_that_do_not_balance_are_ill_health() {
     let board = board();
     let route = board.register_route(route());
     route.send_modify(|status| {
-        status.outcomes = OutcomeCounts { read: 3, stored: 2, ..OutcomeCounts::default() };
+        status.outcomes = OutcomeCounts {
+            read: 3,
+            stored: 2,
+            ..OutcomeCounts::default()
+        };
     });
     assert_eq!(
         board.unhealthy(),
@@ -61,7 +65,10 @@ async fn a_task_that_died_is_ill_health_unless_the_process_is_ending() {
     drop(board.register_link(LinkStatus::new(RegionId::new("us").unwrap())));
     assert_eq!(
         board.unhealthy(),
-        ["the task of the link to us has died", "the driver of route orders to us has died"]
+        [
+            "the task of the link to us has died",
+            "the driver of route orders to us has died"
+        ]
     );
     assert_eq!(board.snapshot().routes[0].status.state, RouteState::Stopped);
     board.begin_draining();
@@ -110,9 +117,18 @@ async fn the_shape_of_status() {
     assert_eq!(json["routes"][0]["state"], "starting");
     assert_eq!(json["routes"][0]["outcomes"]["denied"], 0);
     assert_eq!(json["routes"][0]["positions"]["span"], 0);
-    for unknown in ["lag_seconds", "lag_records", "watermark", "epoch", "last_progress"] {
+    for unknown in [
+        "lag_seconds",
+        "lag_records",
+        "watermark",
+        "epoch",
+        "last_progress",
+    ] {
         let value = json["routes"][0].get(unknown);
-        assert!(value.is_some_and(serde_json::Value::is_null), "{unknown}: {value:?}");
+        assert!(
+            value.is_some_and(serde_json::Value::is_null),
+            "{unknown}: {value:?}"
+        );
     }
     assert_eq!(json["certificates"][0]["path"], "/nowhere/eu.pem");
     assert!(json["certificates"][0]["days_left"].is_null());

@@ -61,7 +61,10 @@ pub struct ConnectionStatus {
 impl ConnectionStatus {
     /// A connection that is not up yet.
     pub fn new(name: &'static str) -> Self {
-        Self { name, ..Self::default() }
+        Self {
+            name,
+            ..Self::default()
+        }
     }
 }
 

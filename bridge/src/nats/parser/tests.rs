@@ -13,8 +13,18 @@ struct Plain {
 
 fn encode(message: &Plain) -> Vec<u8> {
     let mut out = Vec::new();
-    let Plain { sid, subject, reply, headers, payload } = message;
-    out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
+    let Plain {
+        sid,
+        subject,
+        reply,
+        headers,
+        payload,
+    } = message;
+    out.extend_from_slice(if headers.is_empty() {
+        b"MSG "
+    } else {
+        b"HMSG "
+    });
     out.extend_from_slice(subject);
     out.extend_from_slice(format!(" {sid} ").as_bytes());
     if !reply.is_empty() {
@@ -51,9 +61,16 @@ fn feed(bytes: &[u8], cuts: &[usize]) -> Result<Vec<Plain>, ProtocolError> {
         from = to.max(from);
         let found = scan(&buffer)?;
         for run in &found.runs {
-            out.extend(run.entries.iter().map(|entry| plain(&buffer, run.sid, entry)));
+            out.extend(
+                run.entries
+                    .iter()
+                    .map(|entry| plain(&buffer, run.sid, entry)),
+            );
         }
-        assert!(found.need > buffer.len() - found.consumed, "must ask for more than there is");
+        assert!(
+            found.need > buffer.len() - found.consumed,
+            "must ask for more than there is"
+        );
         buffer.drain(..found.consumed);
     }
     Ok(out)
@@ -146,9 +163,16 @@ fn controls_are_told_apart() {
 fn runs_of_interleaved_subscriptions_are_merged() {
     let bytes = b"MSG a 1 1\r\nx\r\nMSG a 2 1\r\ny\r\nMSG a 1 1\r\nz\r\n";
     let found = scan(bytes).unwrap();
-    let sizes: Vec<_> = found.runs.iter().map(|run| (run.sid, run.entries.len())).collect();
+    let sizes: Vec<_> = found
+        .runs
+        .iter()
+        .map(|run| (run.sid, run.entries.len()))
+        .collect();
     assert_eq!(sizes, [(1, 2), (2, 1)]);
-    assert_eq!(found.runs.iter().map(|run| run.wire_bytes).sum::<usize>(), bytes.len());
+    assert_eq!(
+        found.runs.iter().map(|run| run.wire_bytes).sum::<usize>(),
+        bytes.len()
+    );
 }
 
 #[test]
@@ -165,21 +189,41 @@ fn malformed_frames_are_refused() {
         (b"MSG  1 1\r\nx\r\n", ProtocolError::MalformedMessageLine),
         (b"MSG a x 1\r\nx\r\n", ProtocolError::MalformedMessageLine),
         (b"MSG a 1 -1\r\nx\r\n", ProtocolError::MalformedMessageLine),
-        (b"MSG a 1 r q 1\r\nx\r\n", ProtocolError::MalformedMessageLine),
+        (
+            b"MSG a 1 r q 1\r\nx\r\n",
+            ProtocolError::MalformedMessageLine,
+        ),
         (b"MSG a 1  1\r\nx\r\n", ProtocolError::MalformedMessageLine),
-        (b"HMSG a 1 2 1\r\nx\r\n", ProtocolError::MalformedMessageLine),
+        (
+            b"HMSG a 1 2 1\r\nx\r\n",
+            ProtocolError::MalformedMessageLine,
+        ),
         (b"HMSG a 1 1\r\nx\r\n", ProtocolError::MalformedMessageLine),
-        (b"MSG a 1 99999999999999999999\r\n", ProtocolError::MalformedMessageLine),
+        (
+            b"MSG a 1 99999999999999999999\r\n",
+            ProtocolError::MalformedMessageLine,
+        ),
         (
             b"MSG a 1 99999999999\r\n",
-            ProtocolError::MessageTooLarge { size: 99_999_999_999, max: MESSAGE_LEN_MAX },
+            ProtocolError::MessageTooLarge {
+                size: 99_999_999_999,
+                max: MESSAGE_LEN_MAX,
+            },
         ),
         (b"MSG a 1 1\r\nxyz", ProtocolError::MissingMessageEnd),
         (b"PING\n", ProtocolError::MissingLineEnd),
-        (b"HTTP/1.1 400 Bad Request\r\n", ProtocolError::UnknownOperation),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            ProtocolError::UnknownOperation,
+        ),
     ];
     for (bytes, error) in cases {
-        assert_eq!(scan(bytes), Err(error), "{}", String::from_utf8_lossy(bytes));
+        assert_eq!(
+            scan(bytes),
+            Err(error),
+            "{}",
+            String::from_utf8_lossy(bytes)
+        );
     }
 }
 

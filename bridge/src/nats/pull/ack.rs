@@ -40,14 +40,22 @@ fn layout(reply: &[u8]) -> Option<Layout<'_>> {
         _ => return None,
     };
     let (before, behind) = (dots[consumer_token - 1], dots[consumer_token]);
-    Some(Layout { consumer: &reply[before + 1..behind], numbers_at: behind + 1 })
+    Some(Layout {
+        consumer: &reply[before + 1..behind],
+        numbers_at: behind + 1,
+    })
 }
 
 fn numbers(text: &[u8]) -> Option<Ack> {
     let mut parts = text.splitn(6, |byte| *byte == b'.');
     let mut next = || number(parts.next()?);
     let _deliveries = next()?;
-    Some(Ack { seq: next()?, delivery: next()?, stored_at: next()?, pending: next()? })
+    Some(Ack {
+        seq: next()?,
+        delivery: next()?,
+        stored_at: next()?,
+        pending: next()?,
+    })
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -70,7 +78,10 @@ pub(crate) struct AckReader {
 
 impl AckReader {
     pub(crate) fn new(consumer: String) -> Self {
-        Self { consumer, learnt: Vec::new() }
+        Self {
+            consumer,
+            learnt: Vec::new(),
+        }
     }
 
     /// None for an ack of another consumer, or one that is malformed.
@@ -93,13 +104,22 @@ mod tests {
 
     #[test]
     fn both_versions_are_read() {
-        let ack = Ack { seq: 40, delivery: 7, stored_at: 1_700_000_000_000_000_001, pending: 3 };
+        let ack = Ack {
+            seq: 40,
+            delivery: 7,
+            stored_at: 1_700_000_000_000_000_001,
+            pending: 3,
+        };
         let v1 = "$JS.ACK.EVENTS.c1.1.40.7.1700000000000000001.3";
         let v2 = "$JS.ACK._.hash.EVENTS.c1.1.40.7.1700000000000000001.3";
         for text in [v1, v2, &format!("{v2}.random")] {
             let mut reader = AckReader::new("c1".to_owned());
             assert_eq!(reader.read(text.as_bytes()), Some(ack), "{text}");
-            assert_eq!(reader.read(text.as_bytes()), Some(ack), "again, by the learnt prefix");
+            assert_eq!(
+                reader.read(text.as_bytes()),
+                Some(ack),
+                "again, by the learnt prefix"
+            );
         }
     }
 

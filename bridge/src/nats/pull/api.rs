@@ -50,7 +50,14 @@ impl NewConsumer<'_> {
     /// Subject and body of the call. With one filter the subject names it, so that an account's
     /// permissions can be given by it.
     pub(crate) fn call(&self) -> (String, Vec<u8>) {
-        let Self { prefix, stream, name, filters, start, inactive_threshold } = self;
+        let Self {
+            prefix,
+            stream,
+            name,
+            filters,
+            start,
+            inactive_threshold,
+        } = self;
         let mut subject = format!("{prefix}.CONSUMER.CREATE.{stream}.{name}");
         let one_filter = match filters {
             [filter] => Some(filter.as_str()),
@@ -78,14 +85,22 @@ impl NewConsumer<'_> {
             mem_storage: true,
             inactive_threshold: nanos(*inactive_threshold),
         };
-        let request = CreateRequest { stream_name: stream, config };
-        (subject, serde_json::to_vec(&request).expect("texts and numbers have a JSON form"))
+        let request = CreateRequest {
+            stream_name: stream,
+            config,
+        };
+        (
+            subject,
+            serde_json::to_vec(&request).expect("texts and numbers have a JSON form"),
+        )
     }
 }
 
 fn rfc3339(stored_at: StoredAt) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(stored_at.0))
-        .map_or_else(|_| "9999-12-31T23:59:59Z".to_owned(), |time| time.to_string())
+    jiff::Timestamp::from_nanosecond(i128::from(stored_at.0)).map_or_else(
+        |_| "9999-12-31T23:59:59Z".to_owned(),
+        |time| time.to_string(),
+    )
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -103,7 +118,11 @@ struct Next {
 
 /// Body of a pull.
 pub(crate) fn next(ask: &Ask, heartbeat: Duration, batch_max: Option<u64>) -> Vec<u8> {
-    let batch = if ask.max_bytes.is_some() { batch_max.unwrap_or(BATCH_MAX) } else { 1 };
+    let batch = if ask.max_bytes.is_some() {
+        batch_max.unwrap_or(BATCH_MAX)
+    } else {
+        1
+    };
     let next = Next {
         batch: batch.clamp(1, BATCH_MAX),
         max_bytes: ask.max_bytes,
@@ -175,19 +194,29 @@ mod tests {
         let (subject, body) = consumer(&filters, Start::Since(StoredAt(1_500_000_000))).call();
         assert_eq!(subject, "$JS.hub.API.CONSUMER.CREATE.S.n");
         let body = String::from_utf8(body).unwrap();
-        assert!(body.contains(r#""opt_start_time":"1970-01-01T00:00:01.5Z""#), "{body}");
+        assert!(
+            body.contains(r#""opt_start_time":"1970-01-01T00:00:01.5Z""#),
+            "{body}"
+        );
         assert!(body.contains(r#""filter_subjects":["a.>","b"]"#));
     }
 
     #[test]
     fn pulls_are_bounded_by_bytes() {
-        let ask = Ask { id: 1, max_bytes: Some(10), expires: Duration::from_secs(2) };
+        let ask = Ask {
+            id: 1,
+            max_bytes: Some(10),
+            expires: Duration::from_secs(2),
+        };
         let body = next(&ask, Duration::from_secs(5), None);
         assert_eq!(
             String::from_utf8(body).unwrap(),
             r#"{"batch":1000000,"max_bytes":10,"expires":2000000000,"idle_heartbeat":1000000000}"#
         );
-        let alone = Ask { max_bytes: None, ..ask };
+        let alone = Ask {
+            max_bytes: None,
+            ..ask
+        };
         assert!(next(&alone, Duration::from_secs(1), None).starts_with(br#"{"batch":1,"expires"#));
     }
 }

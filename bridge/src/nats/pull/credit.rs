@@ -74,7 +74,9 @@ impl Credit {
     /// What the consumer allows for one pull.
     pub(crate) fn limit(&mut self, expires_max: Option<Duration>, bytes_max: Option<u64>) {
         self.expires = expires_max.map_or(self.expires, |max| self.expires.min(max));
-        let bytes_max = bytes_max.and_then(|max| i64::try_from(max).ok()).filter(|max| *max > 0);
+        let bytes_max = bytes_max
+            .and_then(|max| i64::try_from(max).ok())
+            .filter(|max| *max > 0);
         self.pull_bytes_max = bytes_max.unwrap_or(i64::from(i32::MAX));
     }
 
@@ -93,12 +95,19 @@ impl Credit {
 
     /// When the first open pull must have ended.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.open.iter().map(|pull| pull.expires_at + EXPIRY_SLACK).min()
+        self.open
+            .iter()
+            .map(|pull| pull.expires_at + EXPIRY_SLACK)
+            .min()
     }
 
     pub(crate) fn allow(&mut self, bytes: u64) {
-        self.available = self.available.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.window = self.window.max(self.available.saturating_add(self.outstanding()));
+        self.available = self
+            .available
+            .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.window = self
+            .window
+            .max(self.available.saturating_add(self.outstanding()));
     }
 
     /// A record came. `size` counts as the server does: subject, ack subject, headers, payload.
@@ -118,7 +127,9 @@ impl Credit {
 
     /// A pull ended with `unused` bytes; `refused` if the next record did not fit into them.
     pub(crate) fn ended(&mut self, id: u64, unused: u64, refused: bool) {
-        let Some(at) = self.open.iter().position(|pull| pull.id == id) else { return };
+        let Some(at) = self.open.iter().position(|pull| pull.id == id) else {
+            return;
+        };
         let pull = self.open.remove(at);
         let unused = i64::try_from(unused).unwrap_or(0).min(pull.bytes);
         self.delivered -= pull.bytes - unused;
@@ -174,16 +185,28 @@ impl Credit {
         let id = self.next_id;
         self.next_id += 1;
         let expires = self.expires_apart(now);
-        self.open.push(Open { id, bytes, expires_at: now + expires });
+        self.open.push(Open {
+            id,
+            bytes,
+            expires_at: now + expires,
+        });
         let max_bytes = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
-        Some(Ask { id, max_bytes, expires })
+        Some(Ask {
+            id,
+            max_bytes,
+            expires,
+        })
     }
 
     /// Keeps the ends of open pulls apart, so that they do not all have to be renewed at once.
     fn expires_apart(&self, now: Instant) -> Duration {
         let end = now + self.expires;
         let near = |pull: &Open| end.saturating_duration_since(pull.expires_at) < self.expires / 4;
-        if self.open.iter().any(near) { self.expires / 2 } else { self.expires }
+        if self.open.iter().any(near) {
+            self.expires / 2
+        } else {
+            self.expires
+        }
     }
 }
 
@@ -202,7 +225,9 @@ mod tests {
     }
 
     fn asks(credit: &mut Credit, now: Instant) -> Vec<Option<u64>> {
-        std::iter::from_fn(|| credit.ask(now)).map(|ask| ask.max_bytes).collect()
+        std::iter::from_fn(|| credit.ask(now))
+            .map(|ask| ask.max_bytes)
+            .collect()
     }
 
     #[test]
@@ -240,7 +265,11 @@ mod tests {
         assert_eq!(asks(&mut credit, now), [Some(500), Some(500)]);
         credit.ended(1, 500, true);
         credit.ended(2, 500, true);
-        assert_eq!(asks(&mut credit, now)[0], Some(501), "once more than was refused");
+        assert_eq!(
+            asks(&mut credit, now)[0],
+            Some(501),
+            "once more than was refused"
+        );
         credit.reset();
         credit.refused = 1000;
         assert_eq!(credit.ask(now).unwrap().max_bytes, None);

@@ -161,15 +161,24 @@ impl PullReader {
 
     /// Asks for what the credit allows.
     fn pump(&mut self) {
-        let Phase::Reading(consumer) = &mut self.phase else { return };
+        let Phase::Reading(consumer) = &mut self.phase else {
+            return;
+        };
         let now = Instant::now();
         while let Some(ask) = self.credit.ask(now) {
-            let PullOptions { api_prefix, stream, heartbeat, .. } = &self.options;
+            let PullOptions {
+                api_prefix,
+                stream,
+                heartbeat,
+                ..
+            } = &self.options;
             let subject = format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{}", consumer.name);
             let reply = format!("{}.{}", self.inbox, ask.id);
             let body = next(&ask, *heartbeat, consumer.batch_max);
             // The subject was good enough to make the consumer.
-            let _ = self.client.publish(&subject, &reply, &body, self.generation);
+            let _ = self
+                .client
+                .publish(&subject, &reply, &body, self.generation);
             consumer.heard_at = consumer.heard_at.max(now);
         }
     }
@@ -216,7 +225,9 @@ impl PullReader {
             Event::Block(block) if block.generation() == self.generation => self.apply_block(block),
             Event::Block(_) => {}
             Event::Denied(text) => {
-                let PullOptions { api_prefix, stream, .. } = &self.options;
+                let PullOptions {
+                    api_prefix, stream, ..
+                } = &self.options;
                 let next = format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.");
                 if text.contains(&next) || text.contains(&self.inbox) {
                     self.interrupt(ReadProblem::Denied(text.to_string()));
@@ -272,12 +283,23 @@ impl PullReader {
         if let Some(error) = created.error {
             let (code, err_code) = (error.code, error.err_code);
             let description = error.description;
-            return self.interrupt(ReadProblem::Refused { code, err_code, description });
+            return self.interrupt(ReadProblem::Refused {
+                code,
+                err_code,
+                description,
+            });
         }
         let follows = SourceSeq(created.delivered.stream_seq);
-        let Limits { max_batch, max_expires, max_bytes } = created.config;
+        let Limits {
+            max_batch,
+            max_expires,
+            max_bytes,
+        } = created.config;
         let given = |limit: Option<u64>| limit.filter(|limit| *limit > 0);
-        self.credit.limit(given(max_expires).map(Duration::from_nanos), given(max_bytes));
+        self.credit.limit(
+            given(max_expires).map(Duration::from_nanos),
+            given(max_bytes),
+        );
         self.phase = Phase::Reading(Consumer {
             acks: AckReader::new(name.clone()),
             name,
@@ -287,7 +309,10 @@ impl PullReader {
         });
         match self.position {
             Some(position) if follows < position => {
-                self.interrupt(ReadProblem::WentBack { position, found: follows });
+                self.interrupt(ReadProblem::WentBack {
+                    position,
+                    found: follows,
+                });
             }
             _ => {
                 self.position = Some(follows);
@@ -298,7 +323,9 @@ impl PullReader {
     }
 
     fn apply_block(&mut self, block: Block) {
-        let Phase::Reading(consumer) = &mut self.phase else { return };
+        let Phase::Reading(consumer) = &mut self.phase else {
+            return;
+        };
         let Some(follows) = self.position else { return };
         let mut position = follows;
         let mut places = Vec::with_capacity(block.len());
@@ -306,7 +333,9 @@ impl PullReader {
         let mut through = None;
         for (index, message) in block.iter().enumerate() {
             let step = if is_ack(message.reply) {
-                let Some(ack) = consumer.acks.read(message.reply) else { continue };
+                let Some(ack) = consumer.acks.read(message.reply) else {
+                    continue;
+                };
                 consumer.accept(&ack, position).inspect(|()| {
                     position = SourceSeq(ack.seq);
                     pending = ack.pending;
@@ -317,7 +346,11 @@ impl PullReader {
                     credit += size as u64;
                     self.credit.delivered(size);
                     let stored_at = StoredAt(ack.stored_at);
-                    places.push(Place { index: index as u32, seq: position, stored_at });
+                    places.push(Place {
+                        index: index as u32,
+                        seq: position,
+                        stored_at,
+                    });
                 })
             } else {
                 consumer
@@ -335,7 +368,13 @@ impl PullReader {
             self.last_problem = None;
         }
         if !places.is_empty() {
-            let records = RecordBlock { block, places, follows, pending, credit };
+            let records = RecordBlock {
+                block,
+                places,
+                follows,
+                pending,
+                credit,
+            };
             self.ready.push_back(ReadEvent::Records(records));
         }
         if let Some(through) = through.filter(|through| *through > position) {
@@ -362,7 +401,9 @@ impl PullReader {
             failures => DELAY_MAX.min(DELAY_MIN * 2_u32.pow((failures - 1).min(10))),
         };
         self.failures += 1;
-        self.phase = Phase::Waiting { until: Instant::now() + delay };
+        self.phase = Phase::Waiting {
+            until: Instant::now() + delay,
+        };
     }
 
     fn tell(&mut self, problem: ReadProblem) {
@@ -375,7 +416,9 @@ impl PullReader {
     /// The server would remove it by itself, only later.
     fn remove_consumer(&self) {
         if let Phase::Reading(consumer) = &self.phase {
-            let PullOptions { api_prefix, stream, .. } = &self.options;
+            let PullOptions {
+                api_prefix, stream, ..
+            } = &self.options;
             let subject = format!("{api_prefix}.CONSUMER.DELETE.{stream}.{}", consumer.name);
             let reply = format!("{}.removed", self.inbox);
             // The subject was good enough to make the consumer.
@@ -388,10 +431,15 @@ impl Consumer {
     /// Checks that nothing was lost or repeated.
     fn accept(&mut self, ack: &Ack, position: SourceSeq) -> Result<(), ReadProblem> {
         if ack.delivery != self.next_delivery {
-            return Err(ReadProblem::Gap { expected: self.next_delivery });
+            return Err(ReadProblem::Gap {
+                expected: self.next_delivery,
+            });
         }
         if ack.seq <= position.0 {
-            return Err(ReadProblem::WentBack { position, found: SourceSeq(ack.seq) });
+            return Err(ReadProblem::WentBack {
+                position,
+                found: SourceSeq(ack.seq),
+            });
         }
         self.next_delivery += 1;
         Ok(())
@@ -405,11 +453,17 @@ impl Consumer {
         credit: &mut Credit,
         message: &Message<'_>,
     ) -> Result<Option<SourceSeq>, ReadProblem> {
-        let Some((code, text)) = message.status() else { return Ok(None) };
+        let Some((code, text)) = message.status() else {
+            return Ok(None);
+        };
         let Some(id) = pull_id(message.subject).filter(|id| credit.is_open(*id)) else {
             return Ok(None);
         };
-        let number = |name: &str| message.header(name).and_then(|value| value.parse::<u64>().ok());
+        let number = |name: &str| {
+            message
+                .header(name)
+                .and_then(|value| value.parse::<u64>().ok())
+        };
         let is_refused = code == 409 && text.starts_with("Message Size Exceeds MaxBytes");
         let is_ended = matches!(code, 404 | 408) || text.starts_with("Batch Completed");
         if is_refused || is_ended {
@@ -427,9 +481,9 @@ impl Consumer {
             (Some(delivered), Some(looked_at)) if delivered + 1 == self.next_delivery => {
                 Ok(Some(SourceSeq(looked_at)))
             }
-            (Some(delivered), _) if delivered >= self.next_delivery => {
-                Err(ReadProblem::Gap { expected: self.next_delivery })
-            }
+            (Some(delivered), _) if delivered >= self.next_delivery => Err(ReadProblem::Gap {
+                expected: self.next_delivery,
+            }),
             _ => Ok(None),
         }
     }
@@ -437,5 +491,8 @@ impl Consumer {
 
 /// The number behind the last dot.
 fn pull_id(subject: &[u8]) -> Option<u64> {
-    std::str::from_utf8(subject.rsplit(|byte| *byte == b'.').next()?).ok()?.parse().ok()
+    std::str::from_utf8(subject.rsplit(|byte| *byte == b'.').next()?)
+        .ok()?
+        .parse()
+        .ok()
 }

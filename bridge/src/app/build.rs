@@ -11,20 +11,21 @@ use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::RegionId;
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
-use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::observe::note_control;
 use crate::checkpoint::{CheckpointKey, CheckpointStore, SledStore};
+use crate::command::{Asked, RouteControl, SeekTo};
 use crate::control::Control;
 use crate::nats;
-use crate::outbound::{Asked, SeekTo};
 use crate::publisher::{Stamp, TargetConfig};
 use crate::reporter::RouteReporter;
 use crate::session::{Direction, RouteEvent, RouteHandle};
 use crate::source::Judge;
+use crate::status::{Board, ConnectionStatus};
 
 /// Plain bytes after which a batch is full.
 const BATCH_LEN: usize = 256 * 1024;
@@ -77,7 +78,7 @@ pub(super) struct Legs {
     /// For the sessions: which driver belongs to which peer.
     pub(super) handles: Vec<(RegionId, RouteHandle)>,
     /// For the operator.
-    pub(super) commands: Vec<(RoutePlan, mpsc::Sender<Asked>)>,
+    pub(super) controls: Vec<RouteControl>,
 }
 
 /// Builds every leg that leaves or arrives here.
@@ -86,53 +87,27 @@ pub(super) fn legs(
     here: &RegionId,
     store: &SledStore,
     control: &Control,
+    board: &Board,
 ) -> anyhow::Result<Legs> {
-    let builder = Builder {
-        plan,
-        here,
-        store,
-        control,
-        policy: Arc::new(plan.residency().clone()),
-        arriving_count: plan.arriving(here).count() as u64,
-    };
+    let policy = Arc::new(plan.residency().clone());
     let mut legs = Legs::default();
     for route in plan.leaving(here) {
-        builder.leaving(route, &mut legs)?;
-    }
-    for route in plan.arriving(here) {
-        builder.arriving(route, &mut legs)?;
-    }
-    Ok(legs)
-}
-
-/// What every leg is built from.
-struct Builder<'a> {
-    plan: &'a Plan,
-    here: &'a RegionId,
-    store: &'a SledStore,
-    control: &'a Control,
-    policy: Arc<ResidencyPolicy>,
-    arriving_count: u64,
-}
-
-impl Builder<'_> {
-    fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
         let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
-        let (ask, commands) = mpsc::channel(4);
-        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
+        let (route_control, commands) = RouteControl::new(route.name.clone(), route.to.clone());
+        let checkpoint = read(store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
         let config = SenderConfig {
             route: route.name.clone(),
             stream: route.stream.clone(),
             to: route.to.clone(),
             class: class(route.priority),
-            policy: Arc::clone(&self.policy),
-            batch_len_max: batch_len(self.plan, route),
+            policy: Arc::clone(&policy),
+            batch_len_max: batch_len(plan, route),
             batch_records_max: BATCH_RECORDS,
         };
         legs.outbound.push(OutboundLeg {
             sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
-            control: self.control.clone(),
+            control: control.clone(),
             stream: route.stream.to_string(),
             filters: route
                 .subjects
@@ -140,33 +115,31 @@ impl Builder<'_> {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            judge: judge(self.plan, route),
+            judge: judge(plan, route),
             checkpoint,
             start: start(route.start),
             class: class(route.priority),
             level: causeway_proto::codec::LEVEL_DEFAULT,
             key,
-            reporter: RouteReporter::new(route, Direction::Out),
+            reporter: RouteReporter::new(route, Direction::Out, &policy, board),
             events,
             commands,
         });
         legs.handles.push((route.to.clone(), handle));
-        legs.commands.push((route.clone(), ask));
-        Ok(())
+        legs.controls.push(route_control);
     }
-
-    fn arriving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
+    let arriving = plan.arriving(here).count() as u64;
+    for route in plan.arriving(here) {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::In);
         let key = CheckpointKey::new(Direction::In, &route.name, &route.from);
-        let checkpoint = read(self.store, &key, TargetCheckpoint::decode)?;
+        let checkpoint = read(store, &key, TargetCheckpoint::decode)?;
         let sole = route.writers == Writers::Route;
         let config = ReceiverConfig {
-            here: self.here.clone(),
-            policy: Arc::clone(&self.policy),
+            here: here.clone(),
+            policy: Arc::clone(&policy),
             sole,
             window_suffices: route.exactly_once == ExactlyOnce::Window,
-            credit_window: (CREDIT_ALL / self.arriving_count)
-                .clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
+            credit_window: (CREDIT_ALL / arriving).clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
             decoded_max: DECODED_MAX,
             run_records_max: RUN_RECORDS,
             run_len_max: RUN_LEN,
@@ -179,19 +152,19 @@ impl Builder<'_> {
                 create: route
                     .create
                     .as_ref()
-                    .map(|create| creation(self.plan, route, create)),
+                    .map(|create| creation(plan, route, create)),
                 sole,
                 fence_sequence: route.fence == Fence::Sequence,
             },
-            control: self.control.clone(),
+            control: control.clone(),
             stamp: Stamp::new(region, stream, route.name.as_str(), route.dedupe_ids),
             key,
-            reporter: RouteReporter::new(route, Direction::In),
+            reporter: RouteReporter::new(route, Direction::In, &policy, board),
             events,
         });
         legs.handles.push((route.from.clone(), handle));
-        Ok(())
     }
+    Ok(legs)
 }
 
 /// A value that cannot be read is as good as none: the streams tell the rest.
@@ -254,7 +227,7 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
     let subjects = plan.subjects_arriving(&route.to, &route.target);
     let subjects: Vec<_> = subjects.filters().iter().map(ToString::to_string).collect();
     let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
-    let limit = |limit: Option<u64>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
+    let limit = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
     let mut config = json!({
         "name": route.target.as_str(),
         "description": "Created by Causeway",
@@ -276,7 +249,10 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
 }
 
 /// The connection for questions: async-nats, apart from the data.
-pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
+pub(crate) async fn control(
+    own: &RegionPlan,
+    told: Option<watch::Sender<ConnectionStatus>>,
+) -> anyhow::Result<Control> {
     let mut options = async_nats::ConnectOptions::new()
         .name("causeway-control")
         .retry_on_initial_connect()
@@ -285,6 +261,12 @@ pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
         .reconnect_delay_callback(|attempts| {
             Duration::from_millis(50 << attempts.min(5)).min(Duration::from_secs(1))
         });
+    if let Some(told) = told {
+        options = options.event_callback(move |event| {
+            note_control(&told, &event);
+            std::future::ready(())
+        });
+    }
     if let Some(creds) = &own.nats.creds {
         let path = creds.as_path();
         options = options

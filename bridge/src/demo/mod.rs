@@ -63,12 +63,20 @@ impl Default for DemoOptions {
 /// The demo could not be played to its end: no server, no certificates, a sidecar that ended by itself.
 pub async fn run(options: DemoOptions) -> Result<bool> {
     let executable = std::env::current_exe().context("find the own executable")?;
+    run_with(&executable, options).await
+}
+
+/// As [`run`], with the sidecars of that binary: for callers that are not `causeway` themselves.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(executable: &Path, options: DemoOptions) -> Result<bool> {
     let directory = tempfile::Builder::new().prefix("causeway-demo-").tempdir();
     let directory = directory.context("make a directory for the demo")?;
     let seconds = options.seconds.max(SECONDS_MIN);
     let screen = Screen::new(options.json);
     // Boxed: the story holds two regions, and is dropped as a whole when interrupted.
-    let story = Box::pin(script::play(directory.path(), &executable, seconds, screen));
+    let story = Box::pin(script::play(directory.path(), executable, seconds, screen));
     let outcome = tokio::select! {
         outcome = story => outcome,
         interrupted = interrupted() => {

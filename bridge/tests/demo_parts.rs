@@ -318,7 +318,7 @@ async fn the_verification_accepts_a_perfect_copy_and_counts_it() {
         .iter()
         .filter(|it| it.is_live && it.may_travel)
         .count();
-    assert_eq!(findings.lags_ns.len(), live);
+    assert_eq!(findings.lags.len(), live);
     assert_eq!(count_personal(&regions.target).await.unwrap(), 0);
 }
 

@@ -19,6 +19,7 @@ pub mod verify;
 mod fleet;
 mod monitor;
 mod prng;
+mod recovery;
 mod screen;
 mod script;
 mod sidecar;

@@ -1,5 +1,10 @@
 //! The parts around the demo's sidecars, with real servers and sockets: provisioning, servers, relay, load, verification.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too, a panic is the report"
+)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -420,7 +425,7 @@ async fn the_verification_finds_a_leak_in_the_target_and_in_any_other_stream() {
     assert_eq!(count_personal(&regions.target).await.unwrap(), 1);
 }
 
-fn add_header(messages: &mut Vec<Message>) {
+fn add_header(messages: &mut [Message]) {
     let headers = messages[50].headers.get_or_insert_with(HeaderMap::new);
     headers.insert("X-Added", "by the replicator");
 }

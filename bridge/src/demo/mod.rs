@@ -88,8 +88,7 @@ pub async fn run_with(executable: &Path, options: DemoOptions) -> Result<bool> {
     };
     let holds = match outcome {
         Ok((verdict, screen)) => {
-            print_verdict(&verdict, screen, options.json);
-            Ok(verdict.holds())
+            print_verdict(&verdict, screen, options.json).map(|()| verdict.holds())
         }
         Err(error) => Err(error),
     };
@@ -110,12 +109,13 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-fn print_verdict(verdict: &Verdict, mut screen: Screen, json: bool) {
+fn print_verdict(verdict: &Verdict, mut screen: Screen, json: bool) -> Result<()> {
     screen.say(&format!("\n{verdict}"));
     drop(screen);
     if json {
-        println!("{}", verdict.json());
+        println!("{}", serde_json::to_string(&verdict.report())?);
     }
+    Ok(())
 }
 
 fn keep(directory: tempfile::TempDir) {

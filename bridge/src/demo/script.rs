@@ -220,6 +220,7 @@ impl Story {
         let sidecar = self.world.listening_sidecar()?;
         sidecar.restart()?;
         sidecar.ready().await?;
+        self.disturbance_over("the kill");
         self.event(&format!(
             "the {LISTENER} sidecar is started again and ready"
         ))

@@ -1,4 +1,32 @@
-//! The Causeway sidecar.
+//! The Causeway sidecar: I/O around `causeway-proto`, which decides.
+//!
+//! In the data's order: [`source`] reads, [`outbound`] drives the sender, [`session`] and [`link`] carry,
+//! [`inbound`] drives the receiver, [`publisher`] publishes, [`checkpoint`] remembers. [`app`] puts them
+//! together; [`cli`] is what a person types.
 
-/// `causeway demo`.
+// The data's path.
+pub mod source;
+
+pub mod outbound;
+
+pub mod session;
+
+pub mod link;
+
+pub mod inbound;
+
+pub mod publisher;
+
+pub mod checkpoint;
+
+// What it stands on.
+pub mod certs;
+pub mod clock;
+pub mod control;
+pub mod nats;
+pub mod reporter;
+
+// What a person sees.
+pub mod app;
+pub mod cli;
 pub mod demo;

@@ -20,6 +20,8 @@ mod wire;
 pub mod blame;
 pub mod checkpoint;
 pub mod handshake;
+pub mod headers;
+pub mod provenance;
 pub mod receiver;
 pub mod reconcile;
 pub mod resume;

@@ -501,6 +501,12 @@ impl Receiver {
         self.decoded_len
     }
 
+    /// The lane that is open or opening.
+    pub fn lane(&self) -> Option<LaneId> {
+        let opening = self.opening.as_ref().map(|open| open.lane);
+        opening.or_else(|| self.lane.as_ref().map(|lane| lane.id))
+    }
+
     /// Whether a run is under way.
     pub fn is_publishing(&self) -> bool {
         matches!(self.phase, Phase::Publishing(_))

@@ -114,7 +114,7 @@ impl Reconciler {
             None if last == TargetSeq(0) => return self.done(Applied::default(), false),
             None => TargetSeq(self.facts.first_seq.0.max(1)),
         };
-        if from > last {
+        if self.facts.first_seq > last {
             // All was purged or consumed, and no checkpoint says what it was.
             let unseen_behind = last.0 - self.known.map_or(TargetSeq(0), |k| k.target_seq).0;
             return self.handle_scanned(Scanned {

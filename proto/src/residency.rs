@@ -1,12 +1,12 @@
 //! Residency: which regions a record may be in, by the classes that its subject belongs to.
 //!
 //! A class names subjects and the regions where they may be. A record in no class leaves nowhere
-//! (default deny); in several, the intersection of their regions holds. Both ends of a link ask: the
-//! source never sends, the target never accepts what is denied.
+//! (default deny); in several, the intersection of their regions holds. Both ends of a link ask:
+//! the source never sends, the target never accepts what is denied.
 //!
 //! `judge` is on the data path: one walk over a tree of all filters, then a few words of set
-//! arithmetic; no allocation, no cache. The same tree lets [`ResidencyPolicy::passage`] prove from the
-//! rules alone what can, may and cannot reach a region.
+//! arithmetic; no allocation, no cache. The same tree lets [`ResidencyPolicy::passage`] prove from
+//! the rules alone what can, may and cannot reach a region.
 
 use std::collections::BTreeSet;
 
@@ -128,8 +128,9 @@ impl ResidencyPolicy {
         self.verdict(&self.index.matching(subject), to)
     }
 
-    /// Judges a record on the subject under which it was first stored and on the one it has now. Both
-    /// must admit it, so that a change of subject on the way never widens where a record may go.
+    /// Judges a record on the subject under which it was first stored and on the one it has now.
+    /// Both must admit it, so that a change of subject on the way never widens where a record may
+    /// go.
     pub fn judge_both(&self, original: &[u8], current: &[u8], to: &RegionId) -> Verdict {
         match self.judge(current, to) {
             Verdict::Forward if original != current => self.judge(original, to),
@@ -224,9 +225,9 @@ impl Passage {
     }
 }
 
-/// One line a class: `name` TAB `regions` TAB `filters`, everything sorted. Names, regions and filters
-/// hold neither white space nor commas that could make two different rules one text: names by their
-/// type, and filters are set apart by a space.
+/// One line a class: `name` TAB `regions` TAB `filters`, everything sorted. Names, regions and
+/// filters hold neither white space nor commas that could make two different rules one text: names
+/// by their type, and filters are set apart by a space.
 fn canonical_text(classes: &[ResidencyClass]) -> String {
     let line = |class: &ResidencyClass| {
         let regions = match &class.regions {

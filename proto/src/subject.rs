@@ -1,11 +1,12 @@
 //! NATS subject filters, and the algebra that routes, residency and `check` reason with.
 //!
 //! A subject is one or more non-empty tokens between dots. In a filter `*` stands for exactly one
-//! token and a closing `>` for one token or more. Filters are closed under intersection, so overlap and
-//! subset are decided exactly, token by token; what a *list* of filters covers needs [`SubjectIndex`].
+//! token and a closing `>` for one token or more. Filters are closed under intersection, so overlap
+//! and subset are decided exactly, token by token; what a *list* of filters covers needs
+//! [`SubjectIndex`].
 //!
-//! `matches` is asked once a record: it allocates nothing and looks at each byte at most once.
-//! It does not re-validate subjects, since JetStream stores none that are malformed; one with an empty
+//! `matches` is asked once a record: it allocates nothing and looks at each byte at most once. It
+//! does not re-validate subjects, since JetStream stores none that are malformed; one with an empty
 //! token where a wildcard stands matches nothing, which residency turns into "leaves nowhere".
 
 mod index;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 
 pub use index::{Combination, Combinations, FILTER_SETS_MAX, IndexSet, SubjectIndex, TooManySets};
 
-/// Longest filter, in bytes. The server allows about 4 KiB a protocol line; subjects are far shorter,
-/// and the bound keeps every walk over tokens shallow.
+/// Longest filter, in bytes. The server allows about 4 KiB a protocol line; subjects are far
+/// shorter, and the bound keeps every walk over tokens shallow.
 pub const FILTER_LEN_MAX: usize = 1024;
 
 /// Why a text is no subject filter. Tokens are counted from 1.
@@ -34,7 +35,8 @@ pub enum InvalidFilter {
     /// White space or a control character.
     #[error("{0:?} in token {1}: white space and control characters are not allowed")]
     Character(char, usize),
-    /// A wildcard with other characters around it. The server would take it literally, never as meant.
+    /// A wildcard with other characters around it. The server would take it literally, never as
+    /// meant.
     #[error("{0:?} in token {1}: a wildcard must be a whole token")]
     WildcardInToken(char, usize),
     /// `>` before the last token.
@@ -289,7 +291,8 @@ fn split_token(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Hands out the tokens of the intersection; false where it is empty (the tokens are then of no use).
+/// Hands out the tokens of the intersection; false where it is empty (the tokens are then of no
+/// use).
 fn walk_intersection(a: &SubjectFilter, b: &SubjectFilter, mut token: impl FnMut(&str)) -> bool {
     use FilterToken::{Any, Literal, Tail};
     let (mut left, mut right) = (a.text.split('.'), b.text.split('.'));

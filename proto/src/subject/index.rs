@@ -1,9 +1,9 @@
 //! Many filters asked at once: which of up to 256 sets of filters hold a subject.
 //!
-//! The filters become one tree of tokens, so that a record costs one walk however many sets there are
-//! (a node is reached on one path only: no subject makes the walk longer than the tree is large). The
-//! same tree answers `check`'s question exactly: which combinations of sets can the subjects of a filter
-//! be in, with an example of each.
+//! The filters become one tree of tokens, so that a record costs one walk however many sets there
+//! are (a node is reached on one path only: no subject makes the walk longer than the tree is
+//! large). The same tree answers `check`'s question exactly: which combinations of sets can the
+//! subjects of a filter be in, with an example of each.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -12,8 +12,8 @@ use super::{FilterToken, SubjectFilter, split_token};
 /// Most sets in one index. A set of them is four words, copied and intersected without a branch.
 pub const FILTER_SETS_MAX: usize = 256;
 
-/// States that [`SubjectIndex::combinations`] visits at most before it answers "incomplete". Some ten
-/// thousand are visited in milliseconds; fleets as people write them need a few dozen.
+/// States that [`SubjectIndex::combinations`] visits at most before it answers "incomplete". Some
+/// ten thousand are visited in milliseconds; fleets as people write them need a few dozen.
 const ANALYSIS_STATES_MAX: usize = 20_000;
 
 const WORDS: usize = FILTER_SETS_MAX / 64;
@@ -139,8 +139,8 @@ impl SubjectIndex {
 
     /// Every combination of sets that a subject of `filter` can be in, the empty one included.
     ///
-    /// Tokens that no filter spells out are all alike, so one stand-in for them makes the search finite;
-    /// below the tree's leaves nothing changes any more, so it also ends.
+    /// Tokens that no filter spells out are all alike, so one stand-in for them makes the search
+    /// finite; below the tree's leaves nothing changes any more, so it also ends.
     pub fn combinations(&self, filter: &SubjectFilter) -> Combinations {
         Search::new(self, filter).run()
     }

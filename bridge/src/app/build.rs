@@ -1,0 +1,360 @@
+//! From a plan's legs to the state machines and adapters that run them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use causeway_config::address::NatsAuth;
+use causeway_config::plan::{
+    CreatePlan, ExactlyOnce, Fence, Plan, Priority, RegionPlan, RoutePlan, Start, Storage, Writers,
+};
+use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
+use causeway_proto::frame::LaneClass;
+use causeway_proto::id::RegionId;
+use causeway_proto::receiver::{Receiver, ReceiverConfig};
+use causeway_proto::residency::ResidencyPolicy;
+use causeway_proto::sender::{Sender, SenderConfig};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+use crate::checkpoint::{CheckpointKey, CheckpointStore, SledStore};
+use crate::control::Control;
+use crate::nats;
+use crate::outbound::{Asked, SeekTo};
+use crate::publisher::{Stamp, TargetConfig};
+use crate::reporter::RouteReporter;
+use crate::session::{Direction, RouteEvent, RouteHandle};
+use crate::source::Judge;
+
+/// Plain bytes after which a batch is full.
+const BATCH_LEN: usize = 256 * 1024;
+/// Records after which a batch is full.
+const BATCH_RECORDS: u32 = 16_384;
+/// Wire bytes in flight of all lanes that arrive in this process; each gets its share.
+const CREDIT_ALL: u64 = 16 << 20;
+/// No lane gets more, none less: two batches must fit, or the link waits for the target.
+const CREDIT_LANE_MAX: u64 = 8 << 20;
+const CREDIT_LANE_MIN: u64 = 1 << 20;
+/// Plain bytes that wait decoded for a target; the rest waits compressed.
+const DECODED_MAX: usize = 4 << 20;
+/// A run as long as this keeps a fast target busy between two answers.
+const RUN_RECORDS: u32 = 8192;
+const RUN_LEN: usize = 2 << 20;
+
+/// What a leg that leaves is made of.
+pub(super) struct OutboundLeg {
+    pub(super) sender: Sender,
+    pub(super) control: Control,
+    pub(super) stream: String,
+    pub(super) filters: Vec<String>,
+    pub(super) judge: Judge,
+    pub(super) checkpoint: SourceCheckpoint,
+    pub(super) start: SeekTo,
+    pub(super) class: LaneClass,
+    pub(super) level: i32,
+    pub(super) key: CheckpointKey,
+    pub(super) reporter: RouteReporter,
+    pub(super) events: mpsc::Receiver<RouteEvent>,
+    pub(super) commands: mpsc::Receiver<Asked>,
+}
+
+/// What a leg that arrives is made of.
+pub(super) struct InboundLeg {
+    pub(super) receiver: Receiver,
+    pub(super) target: TargetConfig,
+    pub(super) control: Control,
+    pub(super) stamp: Stamp,
+    pub(super) key: CheckpointKey,
+    pub(super) reporter: RouteReporter,
+    pub(super) events: mpsc::Receiver<RouteEvent>,
+}
+
+/// All legs of a region.
+#[derive(Default)]
+pub(super) struct Legs {
+    pub(super) outbound: Vec<OutboundLeg>,
+    pub(super) inbound: Vec<InboundLeg>,
+    /// For the sessions: which driver belongs to which peer.
+    pub(super) handles: Vec<(RegionId, RouteHandle)>,
+    /// For the operator.
+    pub(super) commands: Vec<(RoutePlan, mpsc::Sender<Asked>)>,
+}
+
+/// Builds every leg that leaves or arrives here.
+pub(super) fn legs(
+    plan: &Plan,
+    here: &RegionId,
+    store: &SledStore,
+    control: &Control,
+) -> anyhow::Result<Legs> {
+    let builder = Builder {
+        plan,
+        here,
+        store,
+        control,
+        policy: Arc::new(plan.residency().clone()),
+        arriving_count: plan.arriving(here).count() as u64,
+    };
+    let mut legs = Legs::default();
+    for route in plan.leaving(here) {
+        builder.leaving(route, &mut legs)?;
+    }
+    for route in plan.arriving(here) {
+        builder.arriving(route, &mut legs)?;
+    }
+    Ok(legs)
+}
+
+/// What every leg is built from.
+struct Builder<'a> {
+    plan: &'a Plan,
+    here: &'a RegionId,
+    store: &'a SledStore,
+    control: &'a Control,
+    policy: Arc<ResidencyPolicy>,
+    arriving_count: u64,
+}
+
+impl Builder<'_> {
+    fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
+        let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
+        let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
+        let (ask, commands) = mpsc::channel(4);
+        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
+        let config = SenderConfig {
+            route: route.name.clone(),
+            stream: route.stream.clone(),
+            to: route.to.clone(),
+            class: class(route.priority),
+            policy: Arc::clone(&self.policy),
+            batch_len_max: batch_len(self.plan, route),
+            batch_records_max: BATCH_RECORDS,
+        };
+        legs.outbound.push(OutboundLeg {
+            sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
+            control: self.control.clone(),
+            stream: route.stream.to_string(),
+            filters: route
+                .subjects
+                .filters()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            judge: judge(self.plan, route),
+            checkpoint,
+            start: start(route.start),
+            class: class(route.priority),
+            level: causeway_proto::codec::LEVEL_DEFAULT,
+            key,
+            reporter: RouteReporter::new(route, Direction::Out),
+            events,
+            commands,
+        });
+        legs.handles.push((route.to.clone(), handle));
+        legs.commands.push((route.clone(), ask));
+        Ok(())
+    }
+
+    fn arriving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
+        let (handle, events) = RouteHandle::new(route.name.clone(), Direction::In);
+        let key = CheckpointKey::new(Direction::In, &route.name, &route.from);
+        let checkpoint = read(self.store, &key, TargetCheckpoint::decode)?;
+        let sole = route.writers == Writers::Route;
+        let config = ReceiverConfig {
+            here: self.here.clone(),
+            policy: Arc::clone(&self.policy),
+            sole,
+            window_suffices: route.exactly_once == ExactlyOnce::Window,
+            credit_window: (CREDIT_ALL / self.arriving_count)
+                .clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
+            decoded_max: DECODED_MAX,
+            run_records_max: RUN_RECORDS,
+            run_len_max: RUN_LEN,
+        };
+        let (region, stream) = (route.from.as_str(), route.stream.as_str());
+        legs.inbound.push(InboundLeg {
+            receiver: Receiver::new(config, checkpoint),
+            target: TargetConfig {
+                stream: route.target.to_string(),
+                create: route
+                    .create
+                    .as_ref()
+                    .map(|create| creation(self.plan, route, create)),
+                sole,
+                fence_sequence: route.fence == Fence::Sequence,
+            },
+            control: self.control.clone(),
+            stamp: Stamp::new(region, stream, route.name.as_str(), route.dedupe_ids),
+            key,
+            reporter: RouteReporter::new(route, Direction::In),
+            events,
+        });
+        legs.handles.push((route.from.clone(), handle));
+        Ok(())
+    }
+}
+
+/// A value that cannot be read is as good as none: the streams tell the rest.
+fn read<T, E: std::fmt::Display>(
+    store: &SledStore,
+    key: &CheckpointKey,
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+) -> anyhow::Result<Option<T>> {
+    let Some(bytes) = store.get(key)? else {
+        return Ok(None);
+    };
+    match decode(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(why) => {
+            tracing::warn!(?key, %why, "checkpoint unreadable; it is rebuilt from the streams");
+            Ok(None)
+        }
+    }
+}
+
+/// A batch holds at most about a second of the link's rate, so that nothing waits behind it longer.
+fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
+    let rate = plan
+        .link_between(&route.from, &route.to)
+        .and_then(|link| link.rate);
+    let second = rate.map_or(u64::MAX, |rate| rate.bits_per_second() / 8);
+    usize::try_from(second)
+        .unwrap_or(usize::MAX)
+        .clamp(4096, BATCH_LEN)
+}
+
+fn class(priority: Priority) -> LaneClass {
+    match priority {
+        Priority::Live => LaneClass::Live,
+        Priority::Normal => LaneClass::Normal,
+        Priority::Bulk => LaneClass::Bulk,
+    }
+}
+
+fn start(start: Start) -> SeekTo {
+    match start {
+        Start::First => SeekTo::First,
+        Start::New => SeekTo::New,
+        Start::Sequence(seq) => SeekTo::Sequence(seq.0),
+        Start::Time(at) => SeekTo::Time(at.0),
+    }
+}
+
+/// Who may have written the route's source stream: the routes whose target it is.
+fn judge(plan: &Plan, route: &RoutePlan) -> Judge {
+    let writers = plan
+        .arriving(&route.from)
+        .filter(|other| other.target == route.stream)
+        .map(|other| (other.name.to_string(), other.from.to_string()));
+    Judge::new(route.to.as_str(), writers)
+}
+
+/// The configuration that a missing target is created with.
+fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
+    let subjects = plan.subjects_arriving(&route.to, &route.target);
+    let subjects: Vec<_> = subjects.filters().iter().map(ToString::to_string).collect();
+    let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
+    let limit = |limit: Option<u64>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
+    let mut config = json!({
+        "name": route.target.as_str(),
+        "description": "Created by Causeway",
+        "subjects": subjects,
+        "retention": "limits",
+        "discard": "old",
+        "storage": match create.storage { Storage::File => "file", Storage::Memory => "memory" },
+        "num_replicas": create.replicas,
+        "max_age": create.max_age.map_or(0, nanoseconds),
+        "max_bytes": limit(create.max_bytes.map(|bytes| bytes.0)),
+        "max_msgs": limit(create.max_msgs),
+        "duplicate_window": nanoseconds(create.duplicate_window),
+        "allow_direct": true,
+    });
+    if create.allow_batched {
+        config["allow_batched"] = json!(true);
+    }
+    config
+}
+
+/// The connection for questions: async-nats, apart from the data.
+pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
+    let mut options = async_nats::ConnectOptions::new()
+        .name("causeway-control")
+        .retry_on_initial_connect()
+        .require_tls(own.nats.requires_tls())
+        .ping_interval(Duration::from_secs(5))
+        .reconnect_delay_callback(|attempts| {
+            Duration::from_millis(50 << attempts.min(5)).min(Duration::from_secs(1))
+        });
+    if let Some(creds) = &own.nats.creds {
+        let path = creds.as_path();
+        options = options
+            .credentials_file(path)
+            .await
+            .with_context(|| format!("read the credentials {}", path.display()))?;
+    }
+    if let Some(tls) = &own.nats.tls {
+        if let Some(ca) = &tls.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let Some((cert, key)) = &tls.identity {
+            options = options.add_client_certificate(cert.clone(), key.as_path().to_owned());
+        }
+        if tls.first {
+            options = options.tls_first();
+        }
+    }
+    let servers: Vec<String> = own
+        .nats
+        .urls
+        .iter()
+        .map(|url| format!("{}://{}", if url.tls { "tls" } else { "nats" }, url.server))
+        .collect();
+    options = match own.nats.urls.iter().find_map(|url| url.auth.clone()) {
+        Some(NatsAuth::UserPassword(user, password)) => {
+            options.user_and_password(user, password.expose().to_owned())
+        }
+        Some(NatsAuth::Token(token)) => options.token(token.expose().to_owned()),
+        None => options,
+    };
+    let client = options
+        .connect(servers)
+        .await
+        .context("set up the control connection")?;
+    Ok(Control::new(client, own.nats.domain.as_deref()))
+}
+
+/// Settings of a data connection.
+pub(super) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
+    let mut servers = Vec::new();
+    for url in &own.nats.urls {
+        servers.push(nats::ServerAddr {
+            host: url.server.host.clone(),
+            port: url.server.port,
+            tls: url.tls,
+            auth: match &url.auth {
+                Some(NatsAuth::UserPassword(user, password)) => nats::Auth::Password {
+                    user: user.clone(),
+                    password: password.expose().to_owned(),
+                },
+                Some(NatsAuth::Token(token)) => nats::Auth::Token(token.expose().to_owned()),
+                None => nats::Auth::None,
+            },
+            tls_name: None,
+        });
+    }
+    let mut options = nats::Options::new(servers);
+    options.name = format!("causeway-{name}");
+    if let Some(creds) = &own.nats.creds {
+        options.auth = nats::Auth::CredsFile(creds.as_path().to_owned());
+    }
+    options.tls.required = own.nats.requires_tls();
+    if let Some(tls) = &own.nats.tls {
+        options.tls.handshake_first = tls.first;
+        options.tls.ca_files = tls.ca.iter().cloned().collect();
+        options.tls.client_cert = tls
+            .identity
+            .as_ref()
+            .map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
+    }
+    options
+}

@@ -1,0 +1,162 @@
+//! One task a link: connect, shake hands, run the session, and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_config::plan::Plan;
+use causeway_proto::error::CloseReason;
+use causeway_proto::frame::Hello;
+use causeway_proto::id::RegionId;
+use causeway_proto::version::ProtoVersion;
+use rand::Rng;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::link::{Dialer, Identity, PathHints, Refusals, Session as Connection};
+use crate::session::{RouteHandle, Session, SessionEnd, shake_hands};
+
+/// First and longest wait between attempts, before jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Where sessions come from.
+pub(super) enum Ends {
+    /// We dial.
+    Dial(Box<Dialer>),
+    /// The peer dials; its connections arrive here.
+    Listen(mpsc::Receiver<Connection>),
+}
+
+impl Ends {
+    pub(super) fn dial(
+        identity: Identity,
+        peer: RegionId,
+        address: String,
+        hints: PathHints,
+    ) -> Self {
+        Self::Dial(Box::new(Dialer::new(identity, peer, address, hints)))
+    }
+
+    /// The next connection. `None`: this attempt failed, and was reported.
+    async fn connect(&mut self, peer: &RegionId, last_error: &mut String) -> Option<Connection> {
+        match self {
+            Self::Dial(dialer) => match dialer.dial().await {
+                Ok(connection) => Some(connection),
+                Err(why) => {
+                    let why = why.to_string();
+                    if *last_error != why {
+                        tracing::warn!(%peer, why, "link cannot be dialled; trying on");
+                        *last_error = why;
+                    }
+                    None
+                }
+            },
+            Self::Listen(connections) => connections.recv().await,
+        }
+    }
+
+    /// A newer connection of the same peer.
+    async fn newer(&mut self) -> Connection {
+        if let Self::Listen(connections) = self
+            && let Some(connection) = connections.recv().await
+        {
+            return connection;
+        }
+        std::future::pending().await
+    }
+}
+
+/// See the module.
+pub(super) struct LinkTask {
+    pub(super) plan: Arc<Plan>,
+    pub(super) here: RegionId,
+    pub(super) peer: RegionId,
+    pub(super) routes: Vec<RouteHandle>,
+    pub(super) incarnation: u64,
+    pub(super) refusals: Refusals,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+impl LinkTask {
+    pub(super) async fn run(self, mut ends: Ends) {
+        let mut backoff = BACKOFF_MIN;
+        let mut last_error = String::new();
+        let mut waiting = None;
+        let mut closing = self.closing.clone();
+        while !*closing.borrow() {
+            let connection = match waiting.take() {
+                Some(connection) => Some(connection),
+                None => tokio::select! {
+                    connection = ends.connect(&self.peer, &mut last_error) => connection,
+                    _ = closing.changed() => return,
+                },
+            };
+            if let Some(connection) = connection
+                && self.serve(connection, &mut ends, &mut waiting).await
+            {
+                backoff = BACKOFF_MIN;
+                last_error.clear();
+            }
+            if waiting.is_none() && matches!(ends, Ends::Dial(_)) {
+                let jitter = rand::rng().random_range(0.5..1.0);
+                tokio::time::sleep(backoff.mul_f64(jitter)).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+
+    /// Runs one connection to its end. `true`: a session stood.
+    async fn serve(
+        &self,
+        mut connection: Connection,
+        ends: &mut Ends,
+        waiting: &mut Option<Connection>,
+    ) -> bool {
+        let hello = self.hello();
+        let (agreed, _) = match shake_hands(&mut connection, &hello, &self.peer).await {
+            Ok(agreed) => agreed,
+            Err(end) => {
+                self.refusals.count(end.name());
+                tracing::warn!(peer = %self.peer, why = %end, "peer refused");
+                connection.close(end.close_reason());
+                return false;
+            }
+        };
+        let skew = agreed.residency_skew;
+        tracing::info!(peer = %self.peer, skew, "link up");
+        let stop = Notify::new();
+        let session = Session::new(connection, &self.routes);
+        let running = session.run(&stop, |_| {});
+        tokio::pin!(running);
+        let mut closing = self.closing.clone();
+        let (connection, end) = loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                newer = ends.newer() => {
+                    *waiting = Some(newer);
+                    stop.notify_one();
+                }
+                _ = closing.changed() => stop.notify_one(),
+            }
+        };
+        let why = connection.end().unwrap_or_else(|| end.to_string());
+        tracing::warn!(peer = %self.peer, why, "link down");
+        let reason = match end {
+            SessionEnd::Stopped if waiting.is_some() => CloseReason::Superseded,
+            SessionEnd::Stopped => CloseReason::Shutdown,
+            end => end.close_reason(),
+        };
+        connection.close(reason);
+        true
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            version_min: ProtoVersion::OLDEST.number(),
+            version_max: ProtoVersion::NEWEST.number(),
+            fleet: self.plan.fleet().clone(),
+            region: self.here.clone(),
+            incarnation: self.incarnation,
+            residency_digest: self.plan.residency().digest(),
+        }
+    }
+}

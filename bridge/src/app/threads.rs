@@ -1,0 +1,119 @@
+//! The two data threads: each has a runtime and a NATS connection of its own.
+
+use std::thread::JoinHandle;
+
+use causeway_config::plan::RegionPlan;
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+
+use super::build::{InboundLeg, OutboundLeg, nats_options};
+use crate::checkpoint::CheckpointWriter;
+use crate::inbound::Inbound;
+use crate::nats::Client;
+use crate::outbound::{Outbound, OutboundParts};
+use crate::publisher::Publisher;
+use crate::source::Source;
+
+/// A data thread, and how to learn that it has ended.
+pub(super) struct DataThread {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Waits for a thread whose drivers drain.
+pub(super) async fn join(thread: DataThread) {
+    let _ = thread.ended.await; // dropped at the thread's end, however it ends
+    if thread.thread.join().is_err() {
+        tracing::error!("a data thread ended in a panic");
+    }
+}
+
+/// Threads that encode and decode big batches, for each data thread.
+const WORKERS: usize = 2;
+
+fn spawn<F>(name: &str, run: impl FnOnce() -> F + Send + 'static) -> std::io::Result<DataThread>
+where
+    F: Future<Output = ()>,
+{
+    let (done, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(WORKERS)
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _done: oneshot::Sender<()> = done;
+            LocalSet::new().block_on(&runtime, async { run().await });
+        })?;
+    Ok(DataThread { thread, ended })
+}
+
+/// Reads for all routes that leave.
+pub(super) fn source_thread(
+    own: &RegionPlan,
+    legs: Vec<OutboundLeg>,
+    store: CheckpointWriter,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<DataThread> {
+    let options = nats_options(own, "source");
+    spawn("source", move || async move {
+        let client = Client::start(options);
+        let drivers = legs.into_iter().map(|leg| {
+            let source = Source::new(
+                client.clone(),
+                leg.control,
+                leg.stream,
+                leg.filters,
+                leg.judge,
+            );
+            let driver = Outbound::new(OutboundParts {
+                sender: leg.sender,
+                source,
+                checkpoint: leg.checkpoint,
+                start: leg.start,
+                class: leg.class,
+                level: leg.level,
+                key: leg.key,
+                store: store.clone(),
+                reporter: leg.reporter,
+                events: leg.events,
+                commands: leg.commands,
+                drain: drain.clone(),
+            });
+            tokio::task::spawn_local(driver.run())
+        });
+        let drivers: Vec<_> = drivers.collect();
+        futures_util::future::join_all(drivers).await;
+        client.shutdown().await;
+    })
+}
+
+/// Publishes for all routes that arrive.
+pub(super) fn target_thread(
+    own: &RegionPlan,
+    legs: Vec<InboundLeg>,
+    store: CheckpointWriter,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<DataThread> {
+    let options = nats_options(own, "target");
+    spawn("target", move || async move {
+        let client = Client::start(options);
+        let drivers = legs.into_iter().map(|leg| {
+            let publisher = Publisher::new(leg.target, leg.control, client.clone(), leg.stamp);
+            let driver = Inbound::new(
+                leg.receiver,
+                publisher,
+                leg.key,
+                store.clone(),
+                leg.reporter,
+                leg.events,
+                drain.clone(),
+            );
+            tokio::task::spawn_local(driver.run())
+        });
+        let drivers: Vec<_> = drivers.collect();
+        futures_util::future::join_all(drivers).await;
+        client.shutdown().await;
+    })
+}

@@ -1,0 +1,183 @@
+//! The command line: what each command takes, and what it does with it.
+
+mod check;
+mod explain;
+mod route;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use causeway_config::{Loaded, load};
+use causeway_proto::id::RegionId;
+use clap::{Args, Parser, Subcommand};
+
+pub use self::route::RouteArgs;
+
+/// Exit status for a fleet file or a command line that cannot be used (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// WAN replication for NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "causeway", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines look. What is logged says CAUSEWAY_LOG (info, or causeway=debug).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Two regions on this machine: real servers, a lossy WAN, load, and the proof
+    Demo {
+        /// Seconds of steady load
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Print one JSON object instead of a screen
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the sidecar of one region
+    Run {
+        /// The fleet file
+        #[arg(long)]
+        config: PathBuf,
+        /// The region that this sidecar stands beside
+        #[arg(long)]
+        region: String,
+    },
+    /// Print every error of a fleet file at once, and then what flows where
+    Check {
+        /// The fleet file
+        #[arg(long)]
+        config: PathBuf,
+        /// Ask the regions' servers too
+        #[arg(long)]
+        live: bool,
+    },
+    /// May a record travel, and by which rule? Exit status 0 yes, 1 no
+    Explain(explain::ExplainArgs),
+    /// Make a private authority and a certificate for each region, for a first try
+    Certs {
+        /// The fleet file
+        #[arg(long)]
+        config: PathBuf,
+        /// Where to write them
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// List, pause, resume or move the routes of a running sidecar
+    Route(RouteArgs),
+}
+
+/// Which sidecar to talk to.
+#[derive(Debug, Args)]
+pub struct SidecarArgs {
+    /// Its admin address, such as 127.0.0.1:8080
+    #[arg(long, conflicts_with_all = ["config", "region"])]
+    pub admin: Option<String>,
+    /// The fleet file that names it
+    #[arg(long, requires = "region")]
+    pub config: Option<PathBuf>,
+    /// Its region
+    #[arg(long, requires = "config")]
+    pub region: Option<String>,
+}
+
+/// Runs a command to its exit status. Errors are for the caller to print.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Demo { seconds, json } => demo(seconds, json),
+        Command::Run { config, region } => {
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
+            let Some(region) = known_region(&loaded, &region) else {
+                return Ok(EXIT_USAGE.into());
+            };
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            crate::app::main(loaded.plan, region)
+        }
+        Command::Check { config, live } => {
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
+            check::run(&loaded, live)
+        }
+        Command::Explain(args) => {
+            let Some(loaded) = read(&args.config) else {
+                return Ok(EXIT_USAGE.into());
+            };
+            explain::run(&loaded, &args)
+        }
+        Command::Certs { config, out } => {
+            let Some(loaded) = read(&config) else {
+                return Ok(EXIT_USAGE.into());
+            };
+            let regions: Vec<_> = loaded.plan.regions().iter().map(|r| r.id.clone()).collect();
+            for path in crate::certs::generate(loaded.plan.fleet(), &regions, &out)? {
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Route(args) => route::run(&args),
+    }
+}
+
+fn demo(seconds: u64, json: bool) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let holds = runtime.block_on(crate::demo::run(crate::demo::DemoOptions { seconds, json }))?;
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Reads a fleet file, or prints everything that is wrong with it.
+fn read(path: &std::path::Path) -> Option<Loaded> {
+    match load(path) {
+        Ok(loaded) => Some(loaded),
+        Err(errors) => {
+            eprintln!("{errors}");
+            None
+        }
+    }
+}
+
+fn known_region(loaded: &Loaded, name: &str) -> Option<RegionId> {
+    let found = loaded
+        .plan
+        .regions()
+        .iter()
+        .find(|region| region.id.as_str() == name);
+    if found.is_none() {
+        let known: Vec<_> = loaded
+            .plan
+            .regions()
+            .iter()
+            .map(|r| r.id.as_str())
+            .collect();
+        eprintln!(
+            "--region: found {name:?}, wanted one of {}",
+            known.join(", ")
+        );
+    }
+    found.map(|region| region.id.clone())
+}

@@ -1,0 +1,132 @@
+//! `causeway check`: what flows where, and with `--live` what the servers say to it.
+
+use std::process::ExitCode;
+
+use causeway_config::Loaded;
+use causeway_config::plan::{ExactlyOnce, RoutePlan, Writers};
+
+use crate::app::control;
+use crate::control::{Control, ControlError, StreamInfo};
+
+/// A duplicate window above this costs the target's server real memory at any rate worth a route:
+/// about 200 bytes an id.
+const WINDOW_WARN_NS: u64 = 10_000_000_000;
+
+pub(super) fn run(loaded: &Loaded, live: bool) -> anyhow::Result<ExitCode> {
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", causeway_config::report::describe(&loaded.plan));
+    if !live {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings = runtime.block_on(ask_servers(loaded))?;
+    println!();
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let errors = findings
+        .iter()
+        .filter(|finding| finding.starts_with("error"))
+        .count();
+    println!(
+        "servers asked: {errors} errors, {} warnings",
+        findings.len() - errors
+    );
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        super::EXIT_USAGE.into()
+    })
+}
+
+async fn ask_servers(loaded: &Loaded) -> anyhow::Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for region in loaded.plan.regions() {
+        let control = control(region).await?;
+        for route in loaded.plan.leaving(&region.id) {
+            let found = control.stream(route.stream.as_str()).await;
+            findings.extend(judge_source(route, found));
+        }
+        for route in loaded.plan.arriving(&region.id) {
+            findings.extend(judge_target(route, &control).await);
+        }
+    }
+    Ok(findings)
+}
+
+fn judge_source(route: &RoutePlan, found: Result<StreamInfo, ControlError>) -> Vec<String> {
+    let place = format!(
+        "route.{} stream {} in {}",
+        route.name, route.stream, route.from
+    );
+    match found {
+        Err(why) => vec![format!("error: {place}: {why}")],
+        Ok(info) if !info.is_limits() => {
+            vec![format!(
+                "error: {place}: retention is not limits, which is all that can be read yet"
+            )]
+        }
+        Ok(_) => Vec::new(),
+    }
+}
+
+async fn judge_target(route: &RoutePlan, control: &Control) -> Vec<String> {
+    let place = format!(
+        "route.{} target {} in {}",
+        route.name, route.target, route.to
+    );
+    let info = match control.stream(route.target.as_str()).await {
+        Ok(info) => info,
+        Err(why) if why.is_missing() && route.create.is_some() => return Vec::new(),
+        Err(why) => return vec![format!("error: {place}: {why}")],
+    };
+    let mut findings = Vec::new();
+    let mut error = |text: &str| findings.push(format!("error: {place}: {text}"));
+    if info
+        .config
+        .get("mirror")
+        .is_some_and(|mirror| !mirror.is_null())
+    {
+        error("it is a mirror, which takes no publishes");
+    }
+    if info.flag("allow_msg_counter") {
+        error("it is a counter stream");
+    }
+    let shared = route.writers == Writers::Shared;
+    if shared && !info.is_limits() && route.exactly_once == ExactlyOnce::Always {
+        error(
+            "consumers remove what proves where a shared route stands; say exactly_once = \"window\"",
+        );
+    }
+    let mut warn = |text: String| findings.push(format!("warning: {place}: {text}"));
+    if !info.flag("allow_batched") {
+        let how = if shared {
+            "one publish at a time"
+        } else {
+            "a chain whose header is stored"
+        };
+        warn(format!(
+            "no fast ingest (allow_batched): records go in by {how}"
+        ));
+    }
+    let window = info.config["duplicate_window"].as_u64().unwrap_or(0);
+    if route.dedupe_ids && window > WINDOW_WARN_NS {
+        let seconds = window / 1_000_000_000;
+        warn(format!(
+            "duplicate_window is {seconds} s: about 200 bytes of server memory for each record of that time"
+        ));
+    }
+    for (flag, header) in [
+        ("allow_msg_ttl", "Nats-TTL"),
+        ("allow_rollup_hdrs", "Nats-Rollup"),
+    ] {
+        if !info.flag(flag) {
+            warn(format!("without {flag}, {header} is taken off records"));
+        }
+    }
+    findings
+}

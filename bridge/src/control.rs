@@ -1,0 +1,307 @@
+//! Questions to a region's JetStream, over a connection of their own so that no reply waits behind
+//! records. The API is JSON; only the fields that we use are read, whatever the server's version.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use causeway_proto::blame::{Blame, blame};
+use causeway_proto::frame::StallReason;
+use causeway_proto::id::{Position, SourceSeq, StoredAt};
+use causeway_proto::run::Stalled;
+use serde_json::{Value, json};
+
+/// An answer takes milliseconds; a server without a leader takes for ever.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A region's JetStream API.
+#[derive(Debug, Clone)]
+pub struct Control {
+    client: async_nats::Client,
+    prefix: String,
+}
+
+/// Why there was no answer, or a refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No answer: no connection, no leader, no JetStream.
+    #[error("no answer to {subject}: {why}")]
+    Unreachable {
+        /// What was asked.
+        subject: String,
+        /// Why.
+        why: String,
+    },
+    /// The server's refusal.
+    #[error("{description} ({code})")]
+    Api {
+        /// Its `err_code`.
+        code: u32,
+        /// Its words.
+        description: String,
+    },
+    /// The answer lacks what it should hold.
+    #[error("answer to {0} is not understood")]
+    Malformed(String),
+}
+
+impl ControlError {
+    /// Whether the thing asked for does not exist.
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Api {
+                code: 10059 | 10037 | 10014,
+                ..
+            }
+        )
+    }
+
+    /// The state that a route is in because of this.
+    pub fn stalled(&self) -> Stalled {
+        let reason = match self {
+            Self::Api { code: 10059, .. } => StallReason::TargetMissing,
+            Self::Api { code, description } => match blame(*code, description) {
+                Blame::Target(reason) => reason,
+                Blame::Record | Blame::Knowledge => StallReason::TargetUnfit,
+            },
+            _ => StallReason::TargetUnreachable,
+        };
+        Stalled {
+            reason,
+            detail: self.to_string(),
+        }
+    }
+}
+
+/// A stream as its leader describes it.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// Creation time, nanoseconds since the Unix epoch.
+    pub created_ns: u64,
+    /// First sequence still there.
+    pub first_seq: u64,
+    /// Last sequence given out.
+    pub last_seq: u64,
+    /// The whole configuration.
+    pub config: Value,
+}
+
+impl StreamInfo {
+    /// A flag of the configuration; absent is false.
+    pub fn flag(&self, name: &str) -> bool {
+        self.config[name].as_bool().unwrap_or(false)
+    }
+
+    /// Whether records stay until limits remove them.
+    pub fn is_limits(&self) -> bool {
+        self.config["retention"]
+            .as_str()
+            .is_none_or(|retention| retention == "limits")
+    }
+}
+
+/// A record fetched by its sequence.
+#[derive(Debug, Clone)]
+pub struct StoredRecord {
+    /// Where it stands.
+    pub at: Position,
+    /// Its subject.
+    pub subject: String,
+    /// Raw header block, or empty.
+    pub headers: Vec<u8>,
+    /// Payload.
+    pub payload: Vec<u8>,
+}
+
+impl Control {
+    /// Over `client`, in the JetStream domain `domain` if one is named.
+    pub fn new(client: async_nats::Client, domain: Option<&str>) -> Self {
+        let prefix = match domain {
+            Some(domain) => format!("$JS.{domain}.API"),
+            None => "$JS.API".to_owned(),
+        };
+        Self { client, prefix }
+    }
+
+    /// Describes a stream.
+    pub async fn stream(&self, name: &str) -> Result<StreamInfo, ControlError> {
+        let subject = format!("STREAM.INFO.{name}");
+        let answer = self.ask(&subject, &json!({})).await?;
+        read_stream(&answer).ok_or(ControlError::Malformed(subject))
+    }
+
+    /// Creates a stream.
+    pub async fn create_stream(&self, config: &Value) -> Result<StreamInfo, ControlError> {
+        let name = config["name"].as_str().unwrap_or_default();
+        let subject = format!("STREAM.CREATE.{name}");
+        let answer = self.ask(&subject, config).await?;
+        read_stream(&answer).ok_or(ControlError::Malformed(subject))
+    }
+
+    /// The record at a sequence; `None` where there is none.
+    pub async fn record(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<StoredRecord>, ControlError> {
+        let subject = format!("STREAM.MSG.GET.{stream}");
+        match self.ask(&subject, &json!({ "seq": seq })).await {
+            Ok(answer) => read_record(&answer)
+                .map(Some)
+                .ok_or(ControlError::Malformed(subject)),
+            Err(why) if why.is_missing() => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// The first record at or behind a sequence.
+    pub async fn next_record(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<StoredRecord>, ControlError> {
+        let subject = format!("STREAM.MSG.GET.{stream}");
+        match self
+            .ask(&subject, &json!({ "seq": seq, "next_by_subj": ">" }))
+            .await
+        {
+            Ok(answer) => read_record(&answer)
+                .map(Some)
+                .ok_or(ControlError::Malformed(subject)),
+            Err(why) if why.is_missing() => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Creates an ephemeral consumer and returns its name.
+    pub async fn create_consumer(
+        &self,
+        stream: &str,
+        config: &Value,
+    ) -> Result<String, ControlError> {
+        let name = config["name"].as_str().unwrap_or_default();
+        let subject = format!("CONSUMER.CREATE.{stream}.{name}");
+        let answer = self
+            .ask(
+                &subject,
+                &json!({ "stream_name": stream, "config": config }),
+            )
+            .await?;
+        answer["name"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or(ControlError::Malformed(subject))
+    }
+
+    /// Removes a consumer. That it is gone already is as good.
+    pub async fn delete_consumer(&self, stream: &str, name: &str) -> Result<(), ControlError> {
+        match self
+            .ask(&format!("CONSUMER.DELETE.{stream}.{name}"), &json!({}))
+            .await
+        {
+            Err(why) if !why.is_missing() => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many records wait for a consumer, and its last delivery's number.
+    pub async fn consumer_pending(
+        &self,
+        stream: &str,
+        name: &str,
+    ) -> Result<(u64, u64), ControlError> {
+        let subject = format!("CONSUMER.INFO.{stream}.{name}");
+        let answer = self.ask(&subject, &json!({})).await?;
+        let number = |value: &Value| value.as_u64();
+        let pending = number(&answer["num_pending"]);
+        let delivered = number(&answer["delivered"]["consumer_seq"]);
+        pending
+            .zip(delivered)
+            .ok_or(ControlError::Malformed(subject))
+    }
+
+    /// The subject that a consumer's pulls go to.
+    pub fn pull_subject(&self, stream: &str, consumer: &str) -> String {
+        format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", self.prefix)
+    }
+
+    /// Publishes a message and waits until a stream has stored it.
+    pub async fn store(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        payload: Vec<u8>,
+    ) -> Result<(), ControlError> {
+        let request = async_nats::Request::new()
+            .headers(headers)
+            .payload(payload.into())
+            .timeout(Some(TIMEOUT));
+        let reply = self.client.send_request(subject.clone(), request).await;
+        let reply = reply.map_err(|why| unreachable(&subject, &why))?;
+        parse(&subject, &reply.payload).map(|_| ())
+    }
+
+    async fn ask(&self, what: &str, question: &Value) -> Result<Value, ControlError> {
+        let subject = format!("{}.{what}", self.prefix);
+        let request = async_nats::Request::new()
+            .payload(question.to_string().into())
+            .timeout(Some(TIMEOUT));
+        let reply = self.client.send_request(subject, request).await;
+        let reply = reply.map_err(|why| unreachable(what, &why))?;
+        parse(what, &reply.payload)
+    }
+}
+
+fn unreachable(subject: &str, why: &dyn std::fmt::Display) -> ControlError {
+    ControlError::Unreachable {
+        subject: subject.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+fn parse(subject: &str, payload: &[u8]) -> Result<Value, ControlError> {
+    let answer: Value =
+        serde_json::from_slice(payload).map_err(|_| ControlError::Malformed(subject.to_owned()))?;
+    match answer.get("error") {
+        None => Ok(answer),
+        Some(error) => Err(ControlError::Api {
+            code: error["err_code"].as_u64().unwrap_or_default() as u32,
+            description: error["description"].as_str().unwrap_or_default().to_owned(),
+        }),
+    }
+}
+
+fn read_stream(answer: &Value) -> Option<StreamInfo> {
+    let state = &answer["state"];
+    Some(StreamInfo {
+        created_ns: nanoseconds(answer["created"].as_str()?)?,
+        first_seq: state["first_seq"].as_u64()?,
+        last_seq: state["last_seq"].as_u64()?,
+        config: answer["config"].clone(),
+    })
+}
+
+fn read_record(answer: &Value) -> Option<StoredRecord> {
+    let message = &answer["message"];
+    let bytes = |field: &str| {
+        STANDARD
+            .decode(message[field].as_str().unwrap_or_default())
+            .ok()
+    };
+    let stored_at = StoredAt(nanoseconds(message["time"].as_str()?)?);
+    Some(StoredRecord {
+        at: Position {
+            seq: SourceSeq(message["seq"].as_u64()?),
+            stored_at,
+        },
+        subject: message["subject"].as_str()?.to_owned(),
+        headers: bytes("hdrs")?,
+        payload: bytes("data")?,
+    })
+}
+
+fn nanoseconds(time: &str) -> Option<u64> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    u64::try_from(time.as_nanosecond()).ok()
+}

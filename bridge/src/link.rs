@@ -1,0 +1,18 @@
+//! The QUIC connection under a link: two authenticated regions, one control stream, batches.
+//!
+//! This module decides nothing of the protocol. It moves frames as length-checked byte strings over
+//! one bidirectional stream that data cannot delay, and batches over one unidirectional stream each,
+//! drained in whatever order they arrive. The second-named region of a `[[link]]` dials, the first
+//! listens, so that both never dial; a newer connection of the same peer replaces an older one.
+
+mod connection;
+mod endpoint;
+mod rate;
+mod tls;
+mod transport;
+
+pub use connection::{BatchSender, ControlSender, IncomingBatch, LinkGone, Session};
+pub use endpoint::{DialError, Dialer, Listener, Refusals};
+pub use rate::DeclaredRate;
+pub use tls::{ALPN, Identity, IdentityError, TlsError, TlsFiles, days_left, region_of};
+pub use transport::PathHints;

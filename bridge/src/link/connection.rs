@@ -1,0 +1,284 @@
+//! One authenticated connection: its control stream, its batches, its pulse.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use causeway_proto::error::CloseReason;
+use causeway_proto::frame::Frame;
+use causeway_proto::id::RegionId;
+use causeway_proto::limits::{BATCH_HEAD_LEN_MAX, BODY_LEN_MAX, FRAME_HEAD_LEN};
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{interval, timeout};
+
+/// Frames that may wait to be read by the session.
+const CONTROL_QUEUE: usize = 256;
+/// Batches that may wait to be read by the session.
+const BATCH_QUEUE: usize = 256;
+/// Bytes of unfinished and waiting batches held for one connection. Credit keeps an honest peer far
+/// below, but for a single record of the largest size.
+const HELD_MAX: usize = BODY_LEN_MAX + (32 << 20);
+/// Without a single datagram for so long the path is taken for cut; the dialler tries anew.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// A peer that has not opened its control stream by then is none.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONTROL_PRIORITY: i32 = i32::MAX;
+
+/// The connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is gone")]
+pub struct LinkGone;
+
+/// One batch as it came off its stream: head and body.
+#[derive(Debug)]
+pub struct IncomingBatch {
+    /// The whole stream.
+    pub bytes: Bytes,
+    held: Held,
+}
+
+/// Counts bytes held until dropped.
+#[derive(Debug)]
+struct Held {
+    total: Arc<AtomicUsize>,
+    len: usize,
+}
+
+impl Held {
+    fn grow(&mut self, len: usize) -> bool {
+        self.len += len;
+        self.total.fetch_add(len, Ordering::Relaxed) + len <= HELD_MAX
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.len, Ordering::Relaxed);
+    }
+}
+
+impl IncomingBatch {
+    /// Bytes that the batch was counted with.
+    pub fn len(&self) -> usize {
+        self.held.len
+    }
+
+    /// Whether the stream was empty, which no batch is.
+    pub fn is_empty(&self) -> bool {
+        self.held.len == 0
+    }
+}
+
+/// The way out for frames. Data never delays it: its stream has the highest priority.
+#[derive(Debug, Clone)]
+pub struct ControlSender(Arc<Mutex<SendStream>>);
+
+impl ControlSender {
+    /// Sends one encoded frame.
+    pub async fn send(&self, frame: Bytes) -> Result<(), LinkGone> {
+        self.0
+            .lock()
+            .await
+            .write_all(&frame)
+            .await
+            .map_err(|_| LinkGone)
+    }
+}
+
+/// The way out for batches.
+#[derive(Debug, Clone)]
+pub struct BatchSender(Connection);
+
+impl BatchSender {
+    /// Sends a batch on a stream of its own. Done when QUIC has taken all of it into its window,
+    /// which is the back-pressure that a route feels.
+    pub async fn send(&self, head: Bytes, body: Bytes, priority: i32) -> Result<(), LinkGone> {
+        let mut stream = self.0.open_uni().await.map_err(|_| LinkGone)?;
+        stream.set_priority(priority).map_err(|_| LinkGone)?;
+        let mut chunks = [head, body];
+        stream
+            .write_all_chunks(&mut chunks)
+            .await
+            .map_err(|_| LinkGone)?;
+        stream.finish().map_err(|_| LinkGone)
+    }
+}
+
+/// A connection to a peer whose certificate named its region.
+#[derive(Debug)]
+pub struct Session {
+    /// The region in the peer's certificate.
+    pub peer: RegionId,
+    /// Whether this side dialled.
+    pub dialled_by_us: bool,
+    /// Frames out.
+    pub control: ControlSender,
+    /// Frames in, each whole and within its bound.
+    pub control_rx: mpsc::Receiver<Bytes>,
+    /// Batches out.
+    pub batches: BatchSender,
+    /// Batches in.
+    pub batches_rx: mpsc::Receiver<IncomingBatch>,
+    connection: Connection,
+}
+
+impl Session {
+    /// Opens (the dialler) or awaits (the listener) the control stream and starts reading.
+    pub(super) async fn start(
+        connection: Connection,
+        peer: RegionId,
+        dialled_by_us: bool,
+    ) -> Result<Self, LinkGone> {
+        let streams = async {
+            if dialled_by_us {
+                connection.open_bi().await
+            } else {
+                connection.accept_bi().await
+            }
+        };
+        // The listener sees the stream with the dialler's first frame, so we ask for no answer here.
+        let Ok(Ok((send, recv))) = timeout(CONTROL_TIMEOUT, streams).await else {
+            return Err(LinkGone);
+        };
+        send.set_priority(CONTROL_PRIORITY).map_err(|_| LinkGone)?;
+        let (frames_tx, control_rx) = mpsc::channel(CONTROL_QUEUE);
+        let (batches_tx, batches_rx) = mpsc::channel(BATCH_QUEUE);
+        tokio::spawn(read_control(connection.clone(), recv, frames_tx));
+        tokio::spawn(read_batches(connection.clone(), batches_tx));
+        tokio::spawn(watch_pulse(connection.clone()));
+        Ok(Self {
+            peer,
+            dialled_by_us,
+            control: ControlSender(Arc::new(Mutex::new(send))),
+            control_rx,
+            batches: BatchSender(connection.clone()),
+            batches_rx,
+            connection,
+        })
+    }
+
+    /// Ends the connection and tells the peer why.
+    pub fn close(&self, reason: CloseReason) {
+        close(&self.connection, reason);
+    }
+
+    /// quinn's handle, for its counters.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Why the connection ended, in words, if it has.
+    pub fn end(&self) -> Option<String> {
+        self.connection
+            .close_reason()
+            .map(|reason| describe(&reason))
+    }
+}
+
+pub(super) fn close(connection: &Connection, reason: CloseReason) {
+    connection.close(
+        VarInt::from_u32(reason.code()),
+        reason.to_string().as_bytes(),
+    );
+}
+
+fn describe(reason: &quinn::ConnectionError) -> String {
+    match reason {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let text = String::from_utf8_lossy(&close.reason);
+            format!("closed by the peer: {text}")
+        }
+        other => other.to_string(),
+    }
+}
+
+async fn read_control(connection: Connection, mut recv: RecvStream, out: mpsc::Sender<Bytes>) {
+    let reason = loop {
+        let mut head = [0; FRAME_HEAD_LEN];
+        if recv.read_exact(&mut head).await.is_err() {
+            break CloseReason::Done;
+        }
+        let len = match Frame::decode_head(head) {
+            Ok((_, len)) => len,
+            Err(fault) => break fault.in_frame(),
+        };
+        let mut frame = BytesMut::zeroed(FRAME_HEAD_LEN + len);
+        frame[..FRAME_HEAD_LEN].copy_from_slice(&head);
+        if recv.read_exact(&mut frame[FRAME_HEAD_LEN..]).await.is_err() {
+            break CloseReason::Done;
+        }
+        if out.send(frame.freeze()).await.is_err() {
+            break CloseReason::Done;
+        }
+    };
+    close(&connection, reason);
+}
+
+/// Accepts every stream and drains each in a task of its own, so that none waits for another.
+async fn read_batches(connection: Connection, out: mpsc::Sender<IncomingBatch>) {
+    let total = Arc::new(AtomicUsize::new(0));
+    while let Ok(recv) = connection.accept_uni().await {
+        let held = Held {
+            total: Arc::clone(&total),
+            len: 0,
+        };
+        tokio::spawn(read_batch(connection.clone(), recv, held, out.clone()));
+    }
+}
+
+async fn read_batch(
+    connection: Connection,
+    mut recv: RecvStream,
+    mut held: Held,
+    out: mpsc::Sender<IncomingBatch>,
+) {
+    let mut parts: Vec<Bytes> = Vec::new();
+    loop {
+        match recv.read_chunk(1 << 20, true).await {
+            Ok(Some(chunk)) => {
+                let fits = held.grow(chunk.bytes.len());
+                if !fits || held.len > BODY_LEN_MAX + BATCH_HEAD_LEN_MAX {
+                    return close(&connection, CloseReason::CreditExceeded);
+                }
+                parts.push(chunk.bytes);
+            }
+            Ok(None) => break,
+            // A stream given up by its sender belongs to a lane that it closed.
+            Err(ReadError::Reset(_)) => return,
+            Err(_) => return,
+        }
+    }
+    let bytes = join(parts, held.len);
+    // Without a session nobody wants the batch.
+    let _ = out.send(IncomingBatch { bytes, held }).await;
+}
+
+/// One piece of memory of exactly the length: chunks would keep whole receive buffers alive.
+fn join(parts: Vec<Bytes>, len: usize) -> Bytes {
+    let mut whole = BytesMut::with_capacity(len);
+    for part in parts {
+        whole.extend_from_slice(&part);
+    }
+    whole.freeze()
+}
+
+/// Closes a connection on which nothing has arrived for [`SILENCE_MAX`], although keep-alives made
+/// the peer answer each second. Bytes that move, however slowly, keep it.
+async fn watch_pulse(connection: Connection) {
+    let mut tick = interval(Duration::from_millis(500));
+    let mut seen = (
+        connection.stats().udp_rx.datagrams,
+        tokio::time::Instant::now(),
+    );
+    while connection.close_reason().is_none() {
+        tick.tick().await;
+        let datagrams = connection.stats().udp_rx.datagrams;
+        if datagrams != seen.0 {
+            seen = (datagrams, tokio::time::Instant::now());
+        } else if seen.1.elapsed() > SILENCE_MAX.max(connection.rtt() * 3) {
+            return close(&connection, CloseReason::PeerSilent);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! quinn's settings for a link, each with its reason.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::rate::{DeclaredRate, RateFactory};
+
+/// Bytes that may be unacknowledged or unsent in one connection. Bounds memory; 4 MiB carry
+/// 100 Mbit/s over 300 ms.
+const SEND_WINDOW: u64 = 4 << 20;
+/// What the peer may have in flight to us. Above all credit of the lanes, so that data never stops
+/// at QUIC's limit, which control would then share.
+const RECEIVE_WINDOW: u32 = 32 << 20;
+/// A connection on which nothing arrives for so long is gone. The session notices earlier.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Keeps NAT bindings and shows a dead path within seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Kernel buffer wanted on each side, so that a busy moment of ours is not loss.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// What the operator says of a link's path.
+#[derive(Debug, Clone, Default)]
+pub struct PathHints {
+    /// Declared wire rate.
+    pub rate: DeclaredRate,
+    /// Expected round trip, for the first packets.
+    pub rtt: Option<Duration>,
+    /// Size of IP payload that the path is known to carry, in bytes of UDP payload.
+    pub mtu: Option<u16>,
+}
+
+pub(super) fn transport(hints: &PathHints) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_uni_streams(VarInt::from_u32(4096))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .send_window(SEND_WINDOW)
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(
+            IdleTimeout::try_from(IDLE_TIMEOUT).expect("15 s are within QUIC's range"),
+        ))
+        // Batches finish one after the other instead of all late.
+        .send_fairness(false)
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(RateFactory(hints.rate.clone())));
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(8))
+        .max_ack_delay(Some(Duration::from_millis(5)))
+        .reordering_threshold(VarInt::from_u32(2));
+    config.ack_frequency_config(Some(acks));
+    if let Some(rtt) = hints.rtt {
+        config.initial_rtt(rtt);
+    }
+    match hints.mtu {
+        Some(mtu) => {
+            config.initial_mtu(mtu).min_mtu(mtu);
+        }
+        None => {
+            // Random loss looks like a black hole to the detector; look again soon.
+            let mut discovery = MtuDiscoveryConfig::default();
+            discovery.black_hole_cooldown(Duration::from_secs(10));
+            config.mtu_discovery_config(Some(discovery));
+        }
+    }
+    Arc::new(config)
+}
+
+/// A UDP socket with large kernel buffers, as far as the kernel lets us.
+pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    // A smaller buffer works too, only worse: the kernel's limit is the operator's choice.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

@@ -1,0 +1,328 @@
+//! Publishes runs into the target stream, by the best way that its server offers.
+//!
+//! | way | when | what proves how much was stored |
+//! |---|---|---|
+//! | [`fast`] | the stream has `allow_batched` (server 2.14) | the batch's one answer counts a prefix |
+//! | [`chain`] | not, and the route alone writes | each publish expects the sequence before it |
+//! | one at a time | not, and others write too | the answer to the one that is under way |
+//!
+//! A paused process cannot do harm later: what it has not sent belongs to a batch that the server has
+//! given up, or expects a sequence that has passed; and no new connection is used before the server
+//! has read the old one to its end (`nats`, "The fence").
+
+mod chain;
+mod fast;
+mod stamp;
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use causeway_proto::frame::StallReason;
+use causeway_proto::headers::TargetTraits;
+use causeway_proto::id::TargetSeq;
+use causeway_proto::provenance::{Provenance, content_hash, find};
+use causeway_proto::reconcile::{Scanned, TargetFacts};
+use causeway_proto::run::{Evidence, Run, RunEnd, RunResult, Stalled};
+use tokio::time::timeout;
+
+pub use self::stamp::{Prepared, Stamp};
+use crate::control::{Control, ControlError, StreamInfo};
+use crate::nats::{Client, Event, State, Subscription, append_publish};
+
+/// A server that has answered nothing for so long is asked again from the beginning.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes handed to the connection at once.
+const CHUNK_LEN: usize = 64 * 1024;
+/// Sequences of the target that are asked for at once.
+const SCAN_PARALLEL: u64 = 64;
+
+/// How a publisher is told about its target.
+#[derive(Debug, Clone)]
+pub struct TargetConfig {
+    /// The target stream.
+    pub stream: String,
+    /// Its configuration, where the route may create it.
+    pub create: Option<serde_json::Value>,
+    /// Whether the route alone writes it.
+    pub sole: bool,
+    /// Whether each record carries the expected sequence (`fence = "sequence"`).
+    pub fence_sequence: bool,
+}
+
+/// The way that records go in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyMode {
+    /// Fast ingest.
+    Fast,
+    /// Pipelined, each expecting the sequence before it.
+    Chain,
+    /// One unacknowledged publish at a time.
+    Single,
+}
+
+/// Publishes for one route. See the module.
+pub struct Publisher {
+    config: TargetConfig,
+    control: Control,
+    client: Client,
+    replies: Subscription,
+    inbox: String,
+    generation: Option<u64>,
+    stamp: Stamp,
+    mode: ApplyMode,
+    traits: TargetTraits,
+    runs: u64,
+    chunk: BytesMut,
+}
+
+impl Publisher {
+    /// A publisher over the target thread's data connection.
+    pub fn new(config: TargetConfig, control: Control, client: Client, stamp: Stamp) -> Self {
+        let inbox = client.new_inbox();
+        let replies = client
+            .subscribe(&format!("{inbox}.>"))
+            .expect("an inbox that the client itself made is a plain subject");
+        let traits = TargetTraits {
+            ttl: false,
+            rollup: false,
+            payload_len_max: 0,
+            message_len_max: None,
+        };
+        Self {
+            config,
+            control,
+            client,
+            replies,
+            inbox,
+            generation: None,
+            stamp,
+            mode: ApplyMode::Single,
+            traits,
+            runs: 0,
+            chunk: BytesMut::new(),
+        }
+    }
+
+    /// How records go in now.
+    pub fn mode(&self) -> ApplyMode {
+        self.mode
+    }
+
+    /// Whether the connection that was last announced still stands.
+    pub fn is_connected(&self) -> bool {
+        self.generation.is_some() && self.client.generation() == self.generation
+    }
+
+    /// Waits until the connection of a generation other than the last one stands.
+    pub async fn connected(&mut self) -> u64 {
+        loop {
+            match self.replies.next().await {
+                Some(Event::Up { generation, .. }) if self.generation != Some(generation) => {
+                    self.generation = Some(generation);
+                    return generation;
+                }
+                Some(Event::Down { .. }) => self.generation = None,
+                Some(_) => {}
+                None => std::future::pending().await, // shut down: nothing will come
+            }
+        }
+    }
+
+    /// Asks for the target's facts, creates it if it is missing and may be, and checks it.
+    pub async fn describe(&mut self) -> Result<TargetFacts, Stalled> {
+        let info = self.find_or_create().await.map_err(|why| why.stalled())?;
+        let payload_len_max = match &*self.client.watch().borrow() {
+            State::Connected { info, .. } => info.max_payload,
+            _ => {
+                let detail = "no connection to the target's server".to_owned();
+                return Err(Stalled {
+                    reason: StallReason::TargetUnreachable,
+                    detail,
+                });
+            }
+        };
+        self.check(&info)?;
+        self.pass_barrier(&info).await?;
+        let info = self.find_or_create().await.map_err(|why| why.stalled())?;
+        self.traits = TargetTraits {
+            ttl: info.flag("allow_msg_ttl"),
+            rollup: info.flag("allow_rollup_hdrs") && !info.flag("deny_purge") && self.config.sole,
+            payload_len_max,
+            message_len_max: info.config["max_msg_size"]
+                .as_i64()
+                .and_then(|n| n.try_into().ok()),
+        };
+        self.mode = match (info.flag("allow_batched"), self.config.sole) {
+            (true, _) => ApplyMode::Fast,
+            (false, true) => ApplyMode::Chain,
+            (false, false) => ApplyMode::Single,
+        };
+        Ok(TargetFacts {
+            created_ns: info.created_ns,
+            first_seq: TargetSeq(info.first_seq),
+            last_seq: TargetSeq(info.last_seq),
+            evidence_stays: info.is_limits(),
+        })
+    }
+
+    /// Waits until the target has taken or refused all that any connection of ours sent before. The
+    /// server has read the old connection to its end, but what it read passes through the stream's
+    /// queue; so a message that the stream must refuse (it expects to be in a stream of another name)
+    /// goes through the same queue, and its refusal comes out behind everything else.
+    async fn pass_barrier(&mut self, info: &StreamInfo) -> Result<(), Stalled> {
+        let down = |detail: &str| Stalled {
+            reason: StallReason::TargetUnreachable,
+            detail: detail.to_owned(),
+        };
+        let Some(generation) = self.generation else {
+            return Err(down("no connection"));
+        };
+        let Some(subject) = info.config["subjects"][0].as_str() else {
+            let reason = StallReason::TargetUnfit;
+            return Err(Stalled {
+                reason,
+                detail: "the target takes no subjects".into(),
+            });
+        };
+        let subject = subject.replace(['*', '>'], "causeway-barrier");
+        self.runs += 1;
+        let reply = format!("{}.b{:x}", self.inbox, self.runs);
+        let headers: &[u8] = b"NATS/1.0\r\nNats-Expected-Stream: causeway-barrier\r\n\r\n";
+        self.chunk.clear();
+        append_publish(
+            &mut self.chunk,
+            subject.as_bytes(),
+            reply.as_bytes(),
+            &[headers],
+            &[],
+        )
+        .map_err(|_| down("the target's subject cannot be published to"))?;
+        if !self.hand_over(generation).await {
+            return Err(down("no connection"));
+        }
+        loop {
+            match timeout(ANSWER_TIMEOUT, self.replies.next()).await {
+                Err(_) => return Err(down("the target's server does not answer publishes")),
+                Ok(Some(Event::Block(block))) => {
+                    if block
+                        .iter()
+                        .any(|message| message.subject == reply.as_bytes())
+                    {
+                        return Ok(());
+                    }
+                }
+                Ok(Some(Event::Denied(text))) => {
+                    let reason = StallReason::NoPermission;
+                    return Err(Stalled {
+                        reason,
+                        detail: text.to_string(),
+                    });
+                }
+                Ok(Some(Event::Up {
+                    generation: new, ..
+                })) if new == generation => {}
+                Ok(_) => {
+                    self.generation = None;
+                    return Err(down("the connection is gone"));
+                }
+            }
+        }
+    }
+
+    async fn find_or_create(&self) -> Result<StreamInfo, ControlError> {
+        let found = self.control.stream(&self.config.stream).await;
+        match (&self.config.create, found) {
+            (Some(config), Err(why)) if why.is_missing() => {
+                tracing::info!(stream = self.config.stream, "creating the target stream");
+                self.control.create_stream(config).await
+            }
+            (_, found) => found,
+        }
+    }
+
+    /// What makes a stream unfit to be a target, whatever is done.
+    fn check(&self, info: &StreamInfo) -> Result<(), Stalled> {
+        let fault = if info
+            .config
+            .get("mirror")
+            .is_some_and(|mirror| !mirror.is_null())
+        {
+            "the target is a mirror, which takes no publishes"
+        } else if info.flag("sealed") {
+            "the target is sealed"
+        } else if info.flag("no_ack") {
+            "the target acknowledges nothing (no_ack)"
+        } else if info.flag("allow_msg_counter") {
+            "the target is a counter stream"
+        } else {
+            return Ok(());
+        };
+        Err(Stalled {
+            reason: StallReason::TargetUnfit,
+            detail: fault.to_owned(),
+        })
+    }
+
+    /// Looks for the newest record of this route among target sequences, from the newest down.
+    pub async fn scan(&mut self, from: TargetSeq, to: TargetSeq) -> Result<Scanned, Stalled> {
+        let mut scanned = Scanned::default();
+        let mut left = to.0 + 1;
+        while left > from.0 {
+            let first = from.0.max(left.saturating_sub(SCAN_PARALLEL));
+            let records = futures_util::future::try_join_all(
+                (first..left).map(|seq| self.control.record(&self.config.stream, seq)),
+            );
+            let records = records.await.map_err(|why| why.stalled())?;
+            for (record, seq) in records.into_iter().rev().zip((first..left).rev()) {
+                match record.map(|record| self.read_evidence(&record)) {
+                    None => scanned.unseen_behind += 1,
+                    Some(None) => scanned.foreign += 1,
+                    Some(Some(source)) => {
+                        scanned.last = Some(Evidence {
+                            source,
+                            target_seq: TargetSeq(seq),
+                        });
+                        return Ok(scanned);
+                    }
+                }
+            }
+            left = first;
+        }
+        Ok(scanned)
+    }
+
+    /// The source position of a record that this route wrote; `None` if somebody else did.
+    fn read_evidence(
+        &self,
+        record: &crate::control::StoredRecord,
+    ) -> Option<causeway_proto::id::Position> {
+        let provenance = Provenance::parse(find(&record.headers)?).ok()?;
+        let ours = self.stamp.wrote(&provenance)
+            && provenance.hash == content_hash(record.subject.as_bytes(), &record.payload);
+        ours.then_some(provenance.last_hop.at)
+    }
+
+    /// Publishes a run. Never fails: what went wrong is in the result.
+    pub async fn publish(&mut self, run: &Run) -> RunResult {
+        let Some(generation) = self.generation else {
+            return lost();
+        };
+        if self.client.generation() != Some(generation) {
+            return lost();
+        }
+        self.runs += 1;
+        match self.mode {
+            ApplyMode::Fast => self.publish_fast(run, generation).await,
+            ApplyMode::Chain => self.publish_chain(run, generation, run.record_count).await,
+            ApplyMode::Single => self.publish_chain(run, generation, 1).await,
+        }
+    }
+}
+
+fn lost() -> RunResult {
+    RunResult {
+        stored: 0,
+        last_seq: None,
+        end: RunEnd::ConnectionLost,
+    }
+}

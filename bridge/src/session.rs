@@ -1,0 +1,405 @@
+//! One session: the protocol state agreed on one connection, between the link and the routes' drivers.
+//!
+//! The session owns who may speak on which lane. It shakes hands, then carries frames between the
+//! connection's control stream and the drivers, and hands each batch to the driver of its lane. It
+//! never waits for a driver: a driver that lets its queue fill loses the session, not the process.
+//!
+//! Lanes are numbered by their source side: even numbers on the side that dialled, odd on the other,
+//! so that a number alone tells the direction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use causeway_proto::codec::BatchHead;
+use causeway_proto::error::{CloseReason, DecodeError, PeerMisbehaved};
+use causeway_proto::frame::{CloseLane, Frame, Hello, LaneCloseReason, Ping, Pong};
+use causeway_proto::handshake::{Agreed, check_hello, first_frame, later_frame};
+use causeway_proto::id::{LaneId, RegionId, RouteName};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{interval, timeout};
+
+use crate::link::{BatchSender, IncomingBatch, Session as Connection};
+
+/// Frames and batches that may wait for a driver. Drivers take everything at once; the bound is for
+/// the case that one is broken.
+const DRIVER_QUEUE: usize = 8192;
+/// Frames that may wait for the control stream.
+const CONTROL_QUEUE: usize = 256;
+/// A peer that has not said `Hello` by then is not a peer.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a driver hears.
+#[derive(Debug)]
+pub enum RouteEvent {
+    /// A session stands.
+    Up(Port),
+    /// It is gone.
+    Down,
+    /// A frame of one of the driver's lanes.
+    Frame(Frame),
+    /// A batch of one of the driver's lanes.
+    Batch(BatchHead, Bytes),
+}
+
+/// Which way a route's records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// They leave here.
+    Out,
+    /// They arrive here.
+    In,
+}
+
+/// A driver as the session sees it.
+#[derive(Debug, Clone)]
+pub struct RouteHandle {
+    /// The route.
+    pub name: RouteName,
+    /// Which way.
+    pub direction: Direction,
+    events: mpsc::Sender<RouteEvent>,
+}
+
+impl RouteHandle {
+    /// A handle, and what the driver listens to.
+    pub fn new(name: RouteName, direction: Direction) -> (Self, mpsc::Receiver<RouteEvent>) {
+        let (events, receiver) = mpsc::channel(DRIVER_QUEUE);
+        (
+            Self {
+                name,
+                direction,
+                events,
+            },
+            receiver,
+        )
+    }
+}
+
+/// A driver's way out through the session.
+#[derive(Debug, Clone)]
+pub struct Port {
+    driver: usize,
+    frames: mpsc::Sender<(usize, Frame)>,
+    batches: BatchSender,
+    next_lane: Arc<AtomicU32>,
+}
+
+impl Port {
+    /// A lane number that the session has not used.
+    pub fn new_lane(&self) -> LaneId {
+        LaneId(self.next_lane.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// Sends a frame. An error means that the session is gone; `Down` follows.
+    pub async fn send(&self, frame: Frame) -> Result<(), SessionGone> {
+        self.frames
+            .send((self.driver, frame))
+            .await
+            .map_err(|_| SessionGone)
+    }
+
+    /// Hands a batch to the link; done when the link has taken all of it.
+    pub async fn send_batch(
+        self,
+        head: Bytes,
+        body: Bytes,
+        priority: i32,
+    ) -> Result<(), SessionGone> {
+        self.batches
+            .send(head, body, priority)
+            .await
+            .map_err(|_| SessionGone)
+    }
+}
+
+/// The session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session is gone")]
+pub struct SessionGone;
+
+/// Why a session ended by our doing.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionEnd {
+    /// The connection is gone.
+    #[error("connection lost")]
+    Lost,
+    /// The peer said goodbye.
+    #[error("peer said goodbye: {0}")]
+    Goodbye(CloseReason),
+    /// No `Hello`.
+    #[error("no Hello within {HELLO_TIMEOUT:?}")]
+    NoHello,
+    /// A frame's bytes are wrong.
+    #[error("malformed frame: {0}")]
+    Frame(#[from] DecodeError),
+    /// A batch's bytes are wrong.
+    #[error("malformed batch: {0}")]
+    Batch(DecodeError),
+    /// Wrong sequence.
+    #[error("peer misbehaved: {0}")]
+    Misbehaved(#[from] PeerMisbehaved),
+    /// No overlap.
+    #[error(transparent)]
+    Incompatible(#[from] causeway_proto::error::PeerIncompatible),
+    /// We end it: the process stops, or a newer connection takes over.
+    #[error("ended here")]
+    Stopped,
+    /// A driver did not keep up with its queue.
+    #[error("the driver of a route does not take its events")]
+    DriverStuck,
+}
+
+impl SessionEnd {
+    /// A short name, for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Goodbye(_) => "goodbye",
+            Self::NoHello => "no_hello",
+            Self::Frame(_) => "frame_malformed",
+            Self::Batch(_) => "batch_malformed",
+            Self::Misbehaved(_) => "misbehaved",
+            Self::Incompatible(_) => "incompatible",
+            Self::Stopped => "stopped",
+            Self::DriverStuck => "driver_stuck",
+        }
+    }
+
+    /// What the peer is told.
+    pub fn close_reason(&self) -> CloseReason {
+        match self {
+            Self::Lost | Self::Goodbye(_) | Self::Stopped => CloseReason::Done,
+            Self::NoHello => CloseReason::PeerSilent,
+            Self::Frame(fault) => fault.in_frame(),
+            Self::Batch(fault) => fault.in_batch(),
+            Self::Misbehaved(fault) => fault.close_reason(),
+            Self::Incompatible(fault) => fault.close_reason(),
+            Self::DriverStuck => CloseReason::Internal,
+        }
+    }
+}
+
+/// Says `Hello`, hears the peer's, and judges it.
+pub async fn shake_hands(
+    connection: &mut Connection,
+    own: &Hello,
+    expected: &RegionId,
+) -> Result<(Agreed, Hello), SessionEnd> {
+    let hello = Frame::Hello(own.clone())
+        .encode()
+        .expect("our own names are within their bounds");
+    connection
+        .control
+        .send(hello)
+        .await
+        .map_err(|_| SessionEnd::Lost)?;
+    let first = timeout(HELLO_TIMEOUT, connection.control_rx.recv())
+        .await
+        .map_err(|_| SessionEnd::NoHello)?
+        .ok_or(SessionEnd::Lost)?;
+    let hello = first_frame(Frame::decode_message(&first)?)?;
+    let agreed = check_hello(own, &hello, &connection.peer, expected)?;
+    Ok((agreed, hello))
+}
+
+/// A session that shook hands. Runs until the connection or the protocol ends.
+pub struct Session<'a> {
+    connection: Connection,
+    routes: &'a [RouteHandle],
+    lanes: HashMap<LaneId, usize>,
+    frames_tx: mpsc::Sender<(usize, Frame)>,
+    frames: mpsc::Receiver<(usize, Frame)>,
+    next_lane: Arc<AtomicU32>,
+    pings: u64,
+}
+
+enum Action {
+    FromPeer(Bytes),
+    FromDriver(usize, Frame),
+    Batch(IncomingBatch),
+    Ping,
+    Lost,
+}
+
+impl<'a> Session<'a> {
+    /// Tells the drivers that the link is up.
+    pub fn new(connection: Connection, routes: &'a [RouteHandle]) -> Self {
+        let (frames_tx, frames) = mpsc::channel(CONTROL_QUEUE);
+        let first_lane = if connection.dialled_by_us { 2 } else { 1 };
+        let next_lane = Arc::new(AtomicU32::new(first_lane));
+        Self {
+            connection,
+            routes,
+            lanes: HashMap::new(),
+            frames_tx,
+            frames,
+            next_lane,
+            pings: 0,
+        }
+    }
+
+    /// The connection, for its counters.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs the session; `observe` is called about once a second for status.
+    /// `stop` ends it.
+    pub async fn run(
+        mut self,
+        stop: &Notify,
+        observe: impl Fn(&Connection),
+    ) -> (Connection, SessionEnd) {
+        let end = match self.announce() {
+            Ok(()) => self.serve(stop, &observe).await,
+            Err(end) => end,
+        };
+        for route in self.routes {
+            // A full queue delivers nothing: the driver then sees its port fail instead.
+            let _ = route.events.try_send(RouteEvent::Down);
+        }
+        (self.connection, end)
+    }
+
+    fn announce(&self) -> Result<(), SessionEnd> {
+        for (driver, route) in self.routes.iter().enumerate() {
+            let port = Port {
+                driver,
+                frames: self.frames_tx.clone(),
+                batches: self.connection.batches.clone(),
+                next_lane: Arc::clone(&self.next_lane),
+            };
+            self.tell(driver, RouteEvent::Up(port))?;
+            tracing::debug!(route = %route.name, "route has a session");
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, stop: &Notify, observe: &impl Fn(&Connection)) -> SessionEnd {
+        let mut ping = interval(PING_INTERVAL);
+        let mut second = interval(Duration::from_secs(1));
+        loop {
+            let action = tokio::select! {
+                biased;
+                frame = self.connection.control_rx.recv() => frame.map_or(Action::Lost, Action::FromPeer),
+                Some((driver, frame)) = self.frames.recv() => Action::FromDriver(driver, frame),
+                batch = self.connection.batches_rx.recv() => batch.map_or(Action::Lost, Action::Batch),
+                () = stop.notified() => return SessionEnd::Stopped,
+                _ = ping.tick() => Action::Ping,
+                _ = second.tick() => { observe(&self.connection); continue; }
+            };
+            if let Err(end) = self.apply(action).await {
+                return end;
+            }
+        }
+    }
+
+    async fn apply(&mut self, action: Action) -> Result<(), SessionEnd> {
+        match action {
+            Action::Lost => Err(SessionEnd::Lost),
+            Action::FromPeer(bytes) => self.handle_frame(Frame::decode_message(&bytes)?).await,
+            Action::FromDriver(driver, frame) => {
+                if let Frame::Open(open) = &frame {
+                    self.lanes.insert(open.lane, driver);
+                }
+                self.send(&frame).await
+            }
+            Action::Batch(batch) => self.handle_batch(batch),
+            Action::Ping => {
+                self.pings += 1;
+                self.send(&Frame::Ping(Ping { nonce: self.pings })).await
+            }
+        }
+    }
+
+    async fn handle_frame(&mut self, frame: Frame) -> Result<(), SessionEnd> {
+        let frame = later_frame(frame)?;
+        let lane = match &frame {
+            Frame::Ping(ping) => return self.send(&Frame::Pong(Pong { nonce: ping.nonce })).await,
+            Frame::Pong(pong) if pong.nonce <= self.pings => return Ok(()),
+            Frame::Pong(_) => return Err(PeerMisbehaved::UnexpectedPong.into()),
+            Frame::Goodbye(goodbye) => return Err(SessionEnd::Goodbye(goodbye.reason)),
+            Frame::Open(open) => return self.handle_open(open.lane, frame).await,
+            Frame::Hello(_) => return Err(PeerMisbehaved::SecondHello.into()),
+            Frame::Resume(resume) => resume.lane,
+            Frame::Credit(credit) => credit.lane,
+            Frame::Ack(ack) => ack.lane,
+            Frame::Rejected(rejected) => rejected.lane,
+            Frame::Stall(stall) => stall.lane,
+            Frame::CloseLane(close) => close.lane,
+        };
+        let driver = *self
+            .lanes
+            .get(&lane)
+            .ok_or(PeerMisbehaved::LaneUnknown(lane))?;
+        self.tell(driver, RouteEvent::Frame(frame))
+    }
+
+    async fn handle_open(&mut self, lane: LaneId, frame: Frame) -> Result<(), SessionEnd> {
+        let Frame::Open(open) = &frame else {
+            return Ok(());
+        };
+        let ours = lane.0 % 2 == self.next_lane.load(Ordering::Relaxed) % 2;
+        if ours || self.lanes.contains_key(&lane) {
+            return Err(PeerMisbehaved::LaneReused(lane).into());
+        }
+        let wanted =
+            |route: &RouteHandle| route.direction == Direction::In && route.name == open.route;
+        let Some(driver) = self.routes.iter().position(wanted) else {
+            let detail = format!("no route {} arrives here from this region", open.route);
+            let reason = LaneCloseReason::RouteUnknown;
+            return self
+                .send(&Frame::CloseLane(CloseLane {
+                    lane,
+                    reason,
+                    detail,
+                }))
+                .await;
+        };
+        self.lanes.insert(lane, driver);
+        self.tell(driver, RouteEvent::Frame(frame))
+    }
+
+    fn handle_batch(&mut self, batch: IncomingBatch) -> Result<(), SessionEnd> {
+        let whole = &batch.bytes;
+        let Some((head, len)) = BatchHead::decode_prefix(whole).map_err(SessionEnd::Batch)? else {
+            let (field, offset) = ("batch head", whole.len());
+            return Err(SessionEnd::Batch(DecodeError::Truncated { field, offset }));
+        };
+        if whole.len() - len != head.body_len as usize {
+            let (field, value) = ("body length", u64::from(head.body_len));
+            return Err(SessionEnd::Batch(DecodeError::OutOfRange { field, value }));
+        }
+        let body = batch.bytes.slice(len..);
+        match self.lanes.get(&head.lane) {
+            Some(driver) => self.tell(*driver, RouteEvent::Batch(head, body)),
+            None => Ok(()), // its lane was closed while it was on the way
+        }
+    }
+
+    fn tell(&self, driver: usize, event: RouteEvent) -> Result<(), SessionEnd> {
+        self.routes[driver]
+            .events
+            .try_send(event)
+            .map_err(|_| SessionEnd::DriverStuck)
+    }
+
+    async fn send(&mut self, frame: &Frame) -> Result<(), SessionEnd> {
+        let bytes = match frame.encode() {
+            Ok(bytes) => bytes,
+            Err(fault) => {
+                tracing::error!(%fault, frame = frame.name(), "frame of our own cannot be encoded");
+                return Ok(());
+            }
+        };
+        self.connection
+            .control
+            .send(bytes)
+            .await
+            .map_err(|_| SessionEnd::Lost)
+    }
+}

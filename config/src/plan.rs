@@ -1,0 +1,325 @@
+//! The plan: a fleet file after every check, typed. No text in it needs parsing any more, and what
+//! it names exists: a route's regions are regions of the fleet, with a link between them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use causeway_proto::id::{FleetName, RegionId, RouteName, SourceSeq, StoredAt, StreamName};
+use causeway_proto::residency::ResidencyPolicy;
+use causeway_proto::subject::{SubjectFilter, SubjectSet};
+
+use crate::address::{HostPort, NatsUrl};
+use crate::secret::SecretPath;
+use crate::unit::{ByteSize, Rate};
+
+/// A whole fleet.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) fleet: FleetName,
+    pub(crate) regions: Vec<RegionPlan>,
+    pub(crate) links: Vec<LinkPlan>,
+    pub(crate) routes: Vec<RoutePlan>,
+    pub(crate) residency: ResidencyPolicy,
+}
+
+/// One region: its NATS, and the sidecar beside it.
+#[derive(Debug, Clone)]
+pub struct RegionPlan {
+    /// Its name.
+    pub id: RegionId,
+    /// How its NATS is reached.
+    pub nats: NatsPlan,
+    /// Where the sidecar listens for links (UDP). Always there where a link dials this region.
+    pub listen: Option<SocketAddr>,
+    /// Where the sidecar serves metrics, health and control (TCP). Port 0 takes any free one.
+    pub admin: SocketAddr,
+    /// Directory for the sidecar's checkpoints.
+    pub state: PathBuf,
+    /// Who the sidecar is towards its peers.
+    pub tls: PeerTls,
+}
+
+/// How a region's NATS is reached.
+#[derive(Debug, Clone)]
+pub struct NatsPlan {
+    /// At least one server.
+    pub urls: Vec<NatsUrl>,
+    /// Credentials file (JWT and nkey seed). Never together with a user in `urls`.
+    pub creds: Option<SecretPath>,
+    /// JetStream domain, where streams are not in the connection's own.
+    pub domain: Option<String>,
+    /// TLS settings; their presence alone demands TLS, as a `tls://` URL does.
+    pub tls: Option<NatsTls>,
+}
+
+impl NatsPlan {
+    /// Whether a connection without TLS must be refused.
+    pub fn requires_tls(&self) -> bool {
+        self.tls.is_some() || self.urls.iter().any(|url| url.tls)
+    }
+}
+
+/// TLS towards NATS.
+#[derive(Debug, Clone, Default)]
+pub struct NatsTls {
+    /// Authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key to present.
+    pub identity: Option<(PathBuf, SecretPath)>,
+    /// TLS before the server's INFO line (`handshake_first` in the server's configuration).
+    pub first: bool,
+}
+
+/// Who a sidecar is towards its peers.
+#[derive(Debug, Clone)]
+pub struct PeerTls {
+    /// Certificate chain, PEM. Its URI SAN names fleet and region.
+    pub cert: PathBuf,
+    /// Private key, PEM.
+    pub key: SecretPath,
+    /// The fleet's authority, PEM.
+    pub ca: PathBuf,
+}
+
+/// A link between two regions. Records flow both ways on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkPlan {
+    /// The region whose sidecar is dialled.
+    pub listener: RegionId,
+    /// The region whose sidecar dials.
+    pub dialer: RegionId,
+    /// Where the dialler reaches the listener.
+    pub dial: HostPort,
+    /// Wire rate each way that must never be exceeded; none means: find out by probing.
+    pub rate: Option<Rate>,
+    /// Round trip time that windows are first sized by.
+    pub rtt: Option<Duration>,
+    /// Largest UDP payload that the path carries; none means: find out by probing.
+    pub mtu: Option<u16>,
+}
+
+impl LinkPlan {
+    /// The region at the other end.
+    pub fn peer_of(&self, region: &RegionId) -> Option<&RegionId> {
+        match region {
+            region if *region == self.listener => Some(&self.dialer),
+            region if *region == self.dialer => Some(&self.listener),
+            _ => None,
+        }
+    }
+
+    /// What that region does on the link.
+    pub fn role_of(&self, region: &RegionId) -> Option<LinkRole> {
+        match region {
+            region if *region == self.listener => Some(LinkRole::Listens),
+            region if *region == self.dialer => Some(LinkRole::Dials),
+            _ => None,
+        }
+    }
+}
+
+/// What a region does on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRole {
+    /// Waits to be dialled.
+    Listens,
+    /// Dials, and dials again.
+    Dials,
+}
+
+/// One leg of a route: one source stream to one target region. A route of the file with several
+/// regions in `to` makes as many legs, alike but for `to`; (name, to) is unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// Name in the file.
+    pub name: RouteName,
+    /// Source region.
+    pub from: RegionId,
+    /// Target region; linked with `from`.
+    pub to: RegionId,
+    /// Source stream.
+    pub stream: StreamName,
+    /// Which of its subjects travel. No two of the filters overlap; at least one.
+    pub subjects: SubjectSet,
+    /// Target stream.
+    pub target: StreamName,
+    /// Where a route without a checkpoint begins.
+    pub start: Start,
+    /// Who goes first on the link and on the NATS connections.
+    pub priority: Priority,
+    /// Whether records get a dedupe id. False only where `writers` is [`Writers::Route`].
+    pub dedupe_ids: bool,
+    /// How far the promise of no duplicate goes.
+    pub exactly_once: ExactlyOnce,
+    /// Who else writes the target stream.
+    pub writers: Writers,
+    /// What keeps a paused and resumed sidecar from doing harm.
+    pub fence: Fence,
+    /// How to create the target stream when it is missing; none: it must exist.
+    pub create: Option<CreatePlan>,
+}
+
+/// Where a route without a checkpoint begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the first record that the source still has.
+    First,
+    /// With records stored from now on.
+    New,
+    /// With this sequence of the source stream; 1 or more.
+    Sequence(SourceSeq),
+    /// With the first record stored at this time or later.
+    Time(StoredAt),
+}
+
+/// Order of precedence; the lesser goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Before everything else: somebody waits for it.
+    Live,
+    /// The usual.
+    Normal,
+    /// With what the others leave.
+    Bulk,
+}
+
+/// How far the promise of no duplicate goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExactlyOnce {
+    /// Always; a target that cannot give the evidence for it is refused.
+    Always,
+    /// Only inside the target stream's duplicate window.
+    Window,
+}
+
+/// Who writes a target stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// This route and nobody else.
+    Route,
+    /// Others too: other routes, or applications of the target region.
+    Shared,
+}
+
+/// What keeps a paused and resumed sidecar from doing harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// The batch that the target's server holds open, and the proven end of the old connection.
+    Connection,
+    /// An expected sequence on each publish. The server stores that header with the record.
+    Sequence,
+}
+
+/// How to create a target stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatePlan {
+    /// Copies in the target's cluster, 1 to 5.
+    pub replicas: u8,
+    /// Where they are kept.
+    pub storage: Storage,
+    /// Records older than this are dropped; none: never.
+    pub max_age: Option<Duration>,
+    /// The oldest records are dropped above this size; none: never.
+    pub max_bytes: Option<ByteSize>,
+    /// The oldest records are dropped above this count; none: never.
+    pub max_msgs: Option<u64>,
+    /// How long the server remembers dedupe ids; 100 ms or more.
+    pub duplicate_window: Duration,
+    /// Whether the stream takes fast ingest (servers from 2.14).
+    pub allow_batched: bool,
+}
+
+impl Default for CreatePlan {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            storage: Storage::File,
+            max_age: None,
+            max_bytes: None,
+            max_msgs: None,
+            duplicate_window: Duration::from_secs(2),
+            allow_batched: true,
+        }
+    }
+}
+
+/// Where a stream is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In memory.
+    Memory,
+}
+
+impl Plan {
+    /// The fleet's name.
+    pub fn fleet(&self) -> &FleetName {
+        &self.fleet
+    }
+
+    /// All regions, in the order of the file.
+    pub fn regions(&self) -> &[RegionPlan] {
+        &self.regions
+    }
+
+    /// The region of that name.
+    pub fn region(&self, id: &RegionId) -> Option<&RegionPlan> {
+        self.regions.iter().find(|region| region.id == *id)
+    }
+
+    /// All links, in the order of the file.
+    pub fn links(&self) -> &[LinkPlan] {
+        &self.links
+    }
+
+    /// The link between two regions, whoever dials.
+    pub fn link_between(&self, a: &RegionId, b: &RegionId) -> Option<&LinkPlan> {
+        self.links.iter().find(|link| link.peer_of(a) == Some(b))
+    }
+
+    /// The links that end in a region, and what it does on each.
+    pub fn links_of(&self, region: &RegionId) -> impl Iterator<Item = (LinkRole, &LinkPlan)> {
+        self.links
+            .iter()
+            .filter_map(|link| Some((link.role_of(region)?, link)))
+    }
+
+    /// All legs of all routes, in the order of the file.
+    pub fn routes(&self) -> &[RoutePlan] {
+        &self.routes
+    }
+
+    /// Legs whose source stream is in the region.
+    pub fn leaving(&self, region: &RegionId) -> impl Iterator<Item = &RoutePlan> {
+        self.routes
+            .iter()
+            .filter(move |route| route.from == *region)
+    }
+
+    /// Legs whose target stream is in the region.
+    pub fn arriving(&self, region: &RegionId) -> impl Iterator<Item = &RoutePlan> {
+        self.routes.iter().filter(move |route| route.to == *region)
+    }
+
+    /// The leg of a route that arrives in a region.
+    pub fn leg(&self, name: &RouteName, to: &RegionId) -> Option<&RoutePlan> {
+        self.arriving(to).find(|route| route.name == *name)
+    }
+
+    /// All subjects that routes bring to a stream of a region, by the fewest of their filters.
+    pub fn subjects_arriving(&self, region: &RegionId, stream: &StreamName) -> SubjectSet {
+        let legs = self.arriving(region).filter(|leg| leg.target == *stream);
+        let filters: Vec<SubjectFilter> = legs
+            .flat_map(|leg| leg.subjects.filters())
+            .cloned()
+            .collect();
+        SubjectSet::new(filters).minimal()
+    }
+
+    /// The residency rules.
+    pub fn residency(&self) -> &ResidencyPolicy {
+        &self.residency
+    }
+}

@@ -1,0 +1,91 @@
+//! `[[link]]`
+
+use std::time::Duration;
+
+use causeway_proto::id::RegionId;
+
+use super::read_regions;
+use crate::address::HostPort;
+use crate::error::Place;
+use crate::plan::LinkPlan;
+use crate::read::{Placed, Table};
+use crate::unit::{Rate, parse_duration};
+
+/// Below this a batch of one record takes many seconds; no WAN that carries IP is slower.
+const RATE_MIN: Rate = Rate::from_bits_per_second(16_000);
+/// Above this the figure is a slip.
+const RATE_MAX: Rate = Rate::from_bits_per_second(1_000_000_000_000);
+/// A path to Mars is another protocol.
+const RTT_MAX: Duration = Duration::from_secs(10);
+/// What QUIC demands of every path, and what UDP can hold.
+const MTU_RANGE: std::ops::RangeInclusive<u64> = 1200..=65527;
+
+pub(crate) struct LinkDraft {
+    pub(crate) place: Place,
+    /// Listener and dialler.
+    pub(crate) regions: Option<[Placed<RegionId>; 2]>,
+    pub(crate) dial: Option<Placed<HostPort>>,
+    rate: Option<Rate>,
+    rtt: Option<Duration>,
+    mtu: Option<u16>,
+}
+
+impl LinkDraft {
+    /// Complete, where no fault was reported.
+    pub(crate) fn into_plan(self) -> Option<LinkPlan> {
+        let [listener, dialer] = self.regions?;
+        Some(LinkPlan {
+            listener: listener.value,
+            dialer: dialer.value,
+            dial: self.dial?.value,
+            rate: self.rate,
+            rtt: self.rtt,
+            mtu: self.mtu,
+        })
+    }
+}
+
+pub(super) fn read(table: &Table<'_>) -> LinkDraft {
+    let rate = table.optional("rate").and_then(|value| {
+        let rate = value.parse(str::parse::<Rate>)?.value;
+        if (RATE_MIN..=RATE_MAX).contains(&rate) {
+            Some(rate)
+        } else {
+            value.fail()
+        }
+    });
+    let rtt = table.optional("rtt").and_then(|value| {
+        let rtt = value.parse(parse_duration)?.value;
+        if rtt <= RTT_MAX {
+            Some(rtt)
+        } else {
+            value.fail()
+        }
+    });
+    let mtu = table
+        .optional("mtu")
+        .and_then(|value| value.integer(MTU_RANGE));
+    LinkDraft {
+        place: table.place.clone(),
+        regions: read_pair(table),
+        dial: table
+            .required("dial")
+            .and_then(|value| value.parse(str::parse::<HostPort>)),
+        rate,
+        rtt,
+        mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
+    }
+}
+
+fn read_pair(table: &Table<'_>) -> Option<[Placed<RegionId>; 2]> {
+    let value = table.required("regions")?;
+    let regions = match value.raw().as_array().map(|elements| elements.len()) {
+        Some(2) | None => read_regions(&value),
+        Some(count) => return value.fail_because(format_args!("there are {count}")),
+    };
+    let pair: [Placed<RegionId>; 2] = regions.try_into().ok()?;
+    if pair[0].value == pair[1].value {
+        return value.fail_because("a region needs no link to itself");
+    }
+    Some(pair)
+}

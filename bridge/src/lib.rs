@@ -1,1 +1,3 @@
 //! The Causeway sidecar.
+
+pub mod nats;

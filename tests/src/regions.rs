@@ -90,7 +90,7 @@ impl TwoRegions {
             listen: ([127, 0, 0, 1], 0).into(),
             target: ([127, 0, 0, 1], listen).into(),
             seed: 1,
-            forward: path.clone(),
+            forward: path,
             back: path,
         })?;
         let admin = [free_port()?, free_port()?];
@@ -162,7 +162,7 @@ subjects = ["orders.>", "pii.>"]
         );
         std::fs::write(self.fleet(), fleet)?;
         let pki = self.directory.path().join("pki");
-        let regions = ["us", "eu"].map(|name| causeway_proto::id::RegionId::new(name));
+        let regions = ["us", "eu"].map(causeway_proto::id::RegionId::new);
         let regions = regions.into_iter().collect::<Result<Vec<_>, _>>()?;
         let fleet = causeway_proto::id::FleetName::new("test")?;
         causeway::certs::generate(&fleet, &regions, &pki)?;

@@ -3,6 +3,8 @@
 //!
 //! The server comes from where the demo takes it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod connection;
 mod fence;
 mod login;

@@ -59,17 +59,6 @@ impl Server {
     pub(crate) async fn restart(&mut self) {
         self.child = spawn(self.dir.path()).await;
     }
-
-    /// Sends a signal to this very process.
-    pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .await
-            .unwrap();
-        assert!(status.success());
-    }
 }
 
 async fn spawn(dir: &Path) -> Child {

@@ -1,1 +1,11 @@
-//! Test helpers.
+//! What Causeway's proofs are made of.
+//!
+//! The simulation: two regions in virtual time, driven as the bridge drives them (`world`), over a link
+//! that loses and delays (`net`), between servers and disks that forget (`jetstream`, `disk`), judged
+//! from outside (`oracle`). A seed fixes everything that happens.
+
+pub mod disk;
+pub mod jetstream;
+pub mod net;
+pub mod oracle;
+pub mod world;

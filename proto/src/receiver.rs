@@ -25,7 +25,7 @@ use crate::batch::PlainBatch;
 use crate::checkpoint::TargetCheckpoint;
 use crate::codec::BatchHead;
 use crate::error::{DecodeError, PeerMisbehaved};
-use crate::frame::{Ack, Frame, Open, Rejected, Resume, Stall, StallReason};
+use crate::frame::{Ack, Frame, Open, Outcomes, Rejected, Resume, Stall, StallReason};
 use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
 use crate::limits::credit_len;
 use crate::reconcile::{Applied, Reconciler, Scanned, Step, TargetFacts};
@@ -137,7 +137,8 @@ pub struct Receiver {
     stalled: Option<Stalled>,
     told_stall: Option<StallReason>,
     out: VecDeque<Action>,
-    ack_due: Option<SourceSeq>,
+    /// What the next ack says: a batch's end, and the outcomes up to it.
+    ack_due: Option<(SourceSeq, Outcomes)>,
     save_due: Option<bool>,
     retry: Duration,
     foreign_seen: bool,

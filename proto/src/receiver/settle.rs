@@ -258,35 +258,48 @@ impl Receiver {
         self.save(false);
     }
 
-    /// The record behind the stored ones will not be published.
-    pub(super) fn set_aside(&mut self, run: &Run, index: u32, refusal: Option<(u32, String)>) {
-        let Some(at) = run.position(index) else {
+    /// The record behind the stored ones will never be stored. It has its outcome when the source has
+    /// kept it aside; without a lane it will be read, and refused, again.
+    pub(super) fn refuse(&mut self, run: &Run, index: u32, code: u32, reason: &str) {
+        let (Some(at), Some(lane)) = (run.position(index), &self.lane) else {
             return;
         };
-        if let (Some((code, reason)), Some(lane)) = (refusal.as_ref(), &self.lane) {
-            let reason = clip_detail(reason);
-            let rejected = Rejected {
-                lane: lane.id,
-                at,
-                code: *code,
-                reason,
-            };
-            self.out.push_back(Action::Send(Frame::Rejected(rejected)));
-        }
-        let rejected = refusal.is_some();
-        self.outcome(|outcomes| {
-            if rejected {
-                outcomes.rejected += 1;
-            } else {
-                outcomes.expired += 1;
-            }
-        });
+        let reason = clip_detail(reason);
+        let lane = lane.id;
+        let rejected = Rejected {
+            lane,
+            at,
+            code,
+            reason,
+        };
+        self.refused = Some(at);
+        self.out.push_back(Action::Send(Frame::Rejected(rejected)));
+    }
+
+    /// The record at the head is kept aside.
+    pub(super) fn pass_rejected(&mut self, at: Position) {
+        self.outcome(|outcomes| outcomes.rejected += 1);
         self.pass(at);
-        // Arithmetic on the target's sequences must never count a record that took none.
+        self.save_before_going_on();
+    }
+
+    /// The record behind the stored ones is out of date and will not be published.
+    pub(super) fn expire(&mut self, run: &Run, index: u32) {
+        let (Some(at), true) = (run.position(index), self.lane.is_some()) else {
+            return;
+        };
+        self.outcome(|outcomes| outcomes.expired += 1);
+        self.pass(at);
         if self.facts.is_some_and(|facts| !facts.evidence_stays) {
-            self.phase = Phase::Saving;
-            self.save(true);
+            self.save_before_going_on();
         }
+    }
+
+    /// Arithmetic on the target's sequences must never count a record that took none, so what passed
+    /// without one is durable before the next takes one.
+    fn save_before_going_on(&mut self) {
+        self.save(true);
+        self.saving = self.save_due == Some(true);
     }
 
     pub(super) fn save(&mut self, now: bool) {

@@ -412,7 +412,9 @@ impl World {
             return;
         };
         outbound.keeping = false;
-        outbound.sender.handle_kept_aside(seq);
+        if let Some(kept) = outbound.sender.handle_kept_aside(seq) {
+            self.send_frame(self.routes[number].path.from, &Frame::Rejected(kept));
+        }
     }
 
     /// Writes the source's checkpoints of a region.

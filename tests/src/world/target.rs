@@ -38,6 +38,11 @@ impl World {
                     self.drop_lane(number);
                 }
             }
+            Frame::Rejected(kept) => {
+                if let Err(fault) = inbound.receiver.handle_kept_aside(&kept) {
+                    self.refuse_lane(number, kept.lane, &fault.to_string());
+                }
+            }
             _ => {}
         }
     }

@@ -117,7 +117,10 @@ pub struct StoredRecord {
 impl Control {
     /// Over `client`, in the JetStream domain `domain` if one is named.
     pub fn new(client: async_nats::Client, domain: Option<&str>) -> Self {
-        let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
+        let prefix = match domain {
+            Some(domain) => format!("$JS.{domain}.API"),
+            None => "$JS.API".to_owned(),
+        };
         Self { client, prefix }
     }
 

@@ -43,7 +43,7 @@ enum Done {
 /// What happened.
 enum Event {
     Route(RouteEvent),
-    Target(Publisher, Done),
+    Target(Box<Publisher>, Done),
     Decoded(Decoded),
     Saved,
     Timer,
@@ -55,8 +55,8 @@ enum Event {
 /// See the module.
 pub struct Inbound {
     receiver: Receiver,
-    publisher: Option<Publisher>,
-    target_task: Option<JoinHandle<(Publisher, Done)>>,
+    publisher: Option<Box<Publisher>>,
+    target_task: Option<JoinHandle<(Box<Publisher>, Done)>>,
     /// What to ask the target next, once the publisher is free.
     target_next: Option<Action>,
     key: CheckpointKey,
@@ -87,7 +87,7 @@ impl Inbound {
     ) -> Self {
         Self {
             receiver,
-            publisher: Some(publisher),
+            publisher: Some(Box::new(publisher)),
             target_task: None,
             target_next: None,
             key,
@@ -227,7 +227,10 @@ impl Inbound {
 
     fn handle_target(&mut self, done: Done) {
         let now = self.started.elapsed();
-        self.connected = self.publisher.as_ref().is_some_and(Publisher::is_connected);
+        self.connected = self
+            .publisher
+            .as_ref()
+            .is_some_and(|publisher| publisher.is_connected());
         match done {
             Done::Connected => {
                 self.target_next = None;

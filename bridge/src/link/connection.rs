@@ -139,9 +139,8 @@ impl Session {
             }
         };
         // The listener sees the stream with the dialler's first frame, so we ask for no answer here.
-        let (send, recv) = match timeout(CONTROL_TIMEOUT, streams).await {
-            Ok(Ok(streams)) => streams,
-            _ => return Err(LinkGone),
+        let Ok(Ok((send, recv))) = timeout(CONTROL_TIMEOUT, streams).await else {
+            return Err(LinkGone);
         };
         send.set_priority(CONTROL_PRIORITY).map_err(|_| LinkGone)?;
         let (frames_tx, control_rx) = mpsc::channel(CONTROL_QUEUE);

@@ -221,7 +221,7 @@ impl Connection {
                 });
             }
         };
-        watch.last_words = heard.error.or(watch.last_words.take());
+        watch.last_words = heard.error.or_else(|| watch.last_words.take());
         let info = heard.info?;
         self.announce(&info, &watch.server);
         if info.lame_duck && self.servers.has_other(&watch.server) {

@@ -5,13 +5,12 @@
 //! are a prefix however many are under way. The server stores that header with the record; this is
 //! the price of a target without fast ingest. Where others write too, one publish is under way.
 
-use causeway_proto::frame::StallReason;
 use causeway_proto::id::TargetSeq;
-use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
+use causeway_proto::run::{Run, RunEnd, RunResult};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::fast::{contradicted, read_error, refused};
+use super::fast::{contradicted, denied, read_error, refused};
 use super::stamp::Prepared;
 use super::{ANSWER_TIMEOUT, ApplyMode, CHUNK_LEN, Publisher, lost};
 use crate::nats::{Event, append_number, append_publish};
@@ -110,17 +109,7 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Ok(Some(Event::Denied(text))) => {
-                let stalled = Stalled {
-                    reason: StallReason::NoPermission,
-                    detail: text.to_string(),
-                };
-                Err(RunResult {
-                    stored: 0,
-                    last_seq: None,
-                    end: RunEnd::Stalled(stalled),
-                })
-            }
+            Ok(Some(Event::Denied(text))) => Err(denied(&text)),
             Ok(Some(Event::Up {
                 generation: new, ..
             })) if new == generation => Ok(()),

@@ -6,8 +6,11 @@
 //! batch right before it, and what comes later is refused as of an unknown batch: a batch that has
 //! ended fences its own late messages.
 
+use bytes::BytesMut;
 use causeway_proto::blame::{Blame, blame};
+use causeway_proto::frame::StallReason;
 use causeway_proto::id::TargetSeq;
+use causeway_proto::record::RecordView;
 use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -31,7 +34,7 @@ const COMMIT_EOB: u64 = 3;
 struct Progress {
     acked: u64,
     flow: u64,
-    refusal: Option<(u64, u32, String)>,
+    refusal: Option<(u32, String)>,
     gap: bool,
     answer: Option<Answer>,
 }
@@ -41,93 +44,147 @@ enum Answer {
     Refused { code: u32, description: String },
 }
 
+/// The batch being published.
+struct Batch {
+    /// `<inbox>.<batch>.`, which every answer to it begins with.
+    prefix: String,
+    sent: u64,
+    record_count: u64,
+    /// The subject of the last record, which the end of the batch is sent to.
+    subject: Vec<u8>,
+    /// Why the run ends before its last record, by our own judgement.
+    cut: Option<RunEnd>,
+    progress: Progress,
+}
+
+impl Batch {
+    fn new(inbox: &str, number: u64, record_count: u32) -> Self {
+        Self {
+            prefix: format!("{inbox}.{number:x}."),
+            sent: 0,
+            record_count: record_count.into(),
+            subject: Vec::new(),
+            cut: None,
+            progress: Progress {
+                flow: FLOW,
+                ..Progress::default()
+            },
+        }
+    }
+
+    /// The reply subject of a publish: its place in the batch.
+    fn reply(&self, seq: u64, operation: u64) -> BytesMut {
+        let mut reply = BytesMut::with_capacity(self.prefix.len() + 32);
+        reply.extend_from_slice(self.prefix.as_bytes());
+        append_number(&mut reply, FLOW);
+        reply.extend_from_slice(b".fail.");
+        append_number(&mut reply, seq);
+        reply.extend_from_slice(b".");
+        append_number(&mut reply, operation);
+        reply.extend_from_slice(b".$FI");
+        reply
+    }
+
+    fn is_complete(&self) -> bool {
+        self.sent == self.record_count
+    }
+
+    /// Whether the server must speak before more is sent.
+    fn must_wait(&self) -> bool {
+        let allowed = self.progress.acked + self.progress.flow * OUTSTANDING;
+        self.progress.is_open() && !self.is_complete() && self.sent >= allowed
+    }
+}
+
 impl Publisher {
     pub(super) async fn publish_fast(&mut self, run: &Run, generation: u64) -> RunResult {
-        let batch = format!("{:x}", self.runs);
-        let reply = format!("{}.{batch}.{FLOW}.fail.", self.inbox);
-        let mut progress = Progress {
-            flow: FLOW,
-            ..Progress::default()
-        };
-        let mut sent = 0u64;
-        let mut cut = None;
-        let mut last_subject = Vec::new();
+        let mut batch = Batch::new(&self.inbox, self.runs, run.record_count);
         self.chunk.clear();
-        for record in run.records() {
-            let expected = run.expected_last.filter(|_| self.config.fence_sequence);
-            let expected = expected.map(|last| TargetSeq(last.0 + sent));
-            let headers = match self.stamp.prepare(&record, &self.traits, expected) {
-                Prepared::Publish(headers) => headers,
-                Prepared::Refused(end) => {
-                    cut = Some(end);
-                    break;
-                }
-            };
-            sent += 1;
-            let last = sent == u64::from(run.record_count);
-            let operation = if last {
-                COMMIT
-            } else if sent == 1 {
-                START
-            } else {
-                APPEND
-            };
-            let reply = reply_subject(&reply, sent, operation);
-            if append_publish(
-                &mut self.chunk,
-                record.subject,
-                &reply,
-                &[headers],
-                record.payload,
-            )
-            .is_err()
-            {
-                sent -= 1;
-                let reason = "subject cannot be published".to_owned();
-                cut = Some(RunEnd::Rejected { code: 0, reason });
-                break;
-            }
-            if last || cut.is_some() {
-                break;
-            }
-            last_subject.clear();
-            last_subject.extend_from_slice(record.subject);
-            if self.chunk.len() >= CHUNK_LEN && !self.hand_over(generation).await {
-                return lost();
-            }
-            while sent >= progress.acked + progress.flow * OUTSTANDING && progress.is_open() {
-                if !self.hand_over(generation).await {
-                    return lost();
-                }
-                if let Err(result) = self.listen(&batch, generation, &mut progress).await {
-                    return result;
-                }
-            }
-            if !progress.is_open() {
-                break;
-            }
+        if let Err(result) = self.send_records(run, generation, &mut batch).await {
+            return result;
         }
-        if sent == 0 {
+        if batch.sent == 0 {
+            let end = batch.cut.unwrap_or(RunEnd::Complete);
             return RunResult {
                 stored: 0,
                 last_seq: None,
-                end: cut.unwrap_or(RunEnd::Complete),
+                end,
             };
         }
-        if cut.is_some() && progress.is_open() {
-            let reply = reply_subject(&reply, sent + 1, COMMIT_EOB);
-            let ended = append_publish(&mut self.chunk, &last_subject, &reply, &[], &[]);
+        if !batch.is_complete() && batch.progress.is_open() {
+            let reply = batch.reply(batch.sent + 1, COMMIT_EOB);
+            let ended = append_publish(&mut self.chunk, &batch.subject, &reply, &[], &[]);
             ended.expect("the subject was published a moment ago");
         }
         if !self.hand_over(generation).await {
             return lost();
         }
-        while progress.answer.is_none() {
-            if let Err(result) = self.listen(&batch, generation, &mut progress).await {
+        while batch.progress.answer.is_none() {
+            if let Err(result) = self.listen(&mut batch, generation).await {
                 return result;
             }
         }
-        conclude(run, sent, cut, progress)
+        conclude(run, batch)
+    }
+
+    /// Sends records until the run, the server or a record of its own ends the batch.
+    async fn send_records(
+        &mut self,
+        run: &Run,
+        generation: u64,
+        batch: &mut Batch,
+    ) -> Result<(), RunResult> {
+        for record in run.records() {
+            let sequenced = run.expected_last.filter(|_| self.config.fence_sequence);
+            let expected = sequenced.map(|last| TargetSeq(last.0 + batch.sent));
+            if !self.append(&record, expected, batch) {
+                return Ok(());
+            }
+            let full = self.chunk.len() >= CHUNK_LEN || batch.must_wait();
+            if full && !self.hand_over(generation).await {
+                return Err(lost());
+            }
+            while batch.must_wait() {
+                self.listen(batch, generation).await?;
+            }
+            if !batch.progress.is_open() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends one record to what is sent next. `false`: the run ends before it.
+    fn append(
+        &mut self,
+        record: &RecordView<'_>,
+        expected: Option<TargetSeq>,
+        batch: &mut Batch,
+    ) -> bool {
+        let headers = match self.stamp.prepare(record, &self.traits, expected) {
+            Prepared::Publish(headers) => headers,
+            Prepared::Refused(end) => {
+                batch.cut = Some(end);
+                return false;
+            }
+        };
+        let seq = batch.sent + 1;
+        let operation = match seq {
+            seq if seq == batch.record_count => COMMIT,
+            1 => START,
+            _ => APPEND,
+        };
+        let reply = batch.reply(seq, operation);
+        let (subject, payload) = (record.subject, record.payload);
+        if append_publish(&mut self.chunk, subject, &reply, &[headers], payload).is_err() {
+            let reason = "the subject cannot be published".to_owned();
+            batch.cut = Some(RunEnd::Rejected { code: 0, reason });
+            return false;
+        }
+        batch.sent = seq;
+        batch.subject.clear();
+        batch.subject.extend_from_slice(subject);
+        true
     }
 
     /// Gives what was built to the connection. `false`: it is gone.
@@ -140,41 +197,24 @@ impl Publisher {
     }
 
     /// Waits for the server to say something of this batch.
-    async fn listen(
-        &mut self,
-        batch: &str,
-        generation: u64,
-        progress: &mut Progress,
-    ) -> Result<(), RunResult> {
-        let event = match timeout(ANSWER_TIMEOUT, self.replies.next()).await {
-            Ok(event) => event,
-            Err(_) => return Err(contradicted("the target's server does not answer")),
+    async fn listen(&mut self, batch: &mut Batch, generation: u64) -> Result<(), RunResult> {
+        let Ok(event) = timeout(ANSWER_TIMEOUT, self.replies.next()).await else {
+            return Err(contradicted("the target's server does not answer"));
         };
         match event {
             Some(Event::Block(block)) => {
-                let prefix = format!("{}.{batch}.", self.inbox);
                 for message in block.iter() {
-                    if message.subject.starts_with(prefix.as_bytes()) {
-                        if message.status().is_some() {
-                            return Err(contradicted("no stream takes the subject"));
-                        }
-                        progress.handle(message.payload);
+                    if !message.subject.starts_with(batch.prefix.as_bytes()) {
+                        continue;
                     }
+                    if message.status().is_some() {
+                        return Err(contradicted("no stream takes the subject"));
+                    }
+                    batch.progress.handle(message.payload);
                 }
                 Ok(())
             }
-            Some(Event::Denied(text)) => {
-                let reason = causeway_proto::frame::StallReason::NoPermission;
-                let end = RunEnd::Stalled(Stalled {
-                    reason,
-                    detail: text.to_string(),
-                });
-                Err(RunResult {
-                    stored: 0,
-                    last_seq: None,
-                    end,
-                })
-            }
+            Some(Event::Denied(text)) => Err(denied(&text)),
             Some(Event::Up {
                 generation: new, ..
             }) if new == generation => Ok(()),
@@ -207,8 +247,9 @@ impl Progress {
             Some("gap") => self.gap = true,
             Some("err") => {
                 let (code, description) = read_error(&said["error"]);
-                self.refusal
-                    .get_or_insert((number("seq"), code, description));
+                if self.refusal.is_none() {
+                    self.refusal = Some((code, description));
+                }
             }
             _ => match said.get("error") {
                 Some(error) => {
@@ -229,7 +270,13 @@ impl Progress {
     }
 }
 
-fn conclude(run: &Run, sent: u64, cut: Option<RunEnd>, progress: Progress) -> RunResult {
+fn conclude(run: &Run, batch: Batch) -> RunResult {
+    let Batch {
+        sent,
+        cut,
+        progress,
+        ..
+    } = batch;
     let (seq, count) = match progress.answer {
         Some(Answer::Stored { seq, count }) => (seq, count),
         Some(Answer::Refused { code, description }) => {
@@ -253,7 +300,7 @@ fn conclude(run: &Run, sent: u64, cut: Option<RunEnd>, progress: Progress) -> Ru
         return contradicted(&words);
     }
     let end = match (progress.refusal, cut) {
-        (Some((_, code, description)), _) => refused(code, description),
+        (Some((code, description)), _) => refused(code, description),
         (None, _) if count < sent => RunEnd::Contradicted("the batch ended early".into()),
         (None, Some(cut)) => cut,
         (None, None) => RunEnd::Complete,
@@ -281,6 +328,19 @@ pub(super) fn refused(code: u32, description: String) -> RunEnd {
     }
 }
 
+/// The server forbids us a subject.
+pub(super) fn denied(text: &str) -> RunResult {
+    let stalled = Stalled {
+        reason: StallReason::NoPermission,
+        detail: text.to_owned(),
+    };
+    RunResult {
+        stored: 0,
+        last_seq: None,
+        end: RunEnd::Stalled(stalled),
+    }
+}
+
 pub(super) fn contradicted(words: &str) -> RunResult {
     RunResult {
         stored: 0,
@@ -295,14 +355,4 @@ pub(super) fn read_error(error: &Value) -> (u32, String) {
         code,
         error["description"].as_str().unwrap_or_default().to_owned(),
     )
-}
-
-fn reply_subject(prefix: &str, seq: u64, operation: u64) -> bytes::BytesMut {
-    let mut reply = bytes::BytesMut::with_capacity(prefix.len() + 16);
-    reply.extend_from_slice(prefix.as_bytes());
-    append_number(&mut reply, seq);
-    reply.extend_from_slice(b".");
-    append_number(&mut reply, operation);
-    reply.extend_from_slice(b".$FI");
-    reply
 }

@@ -282,9 +282,9 @@ impl Receiver {
         let rejected = refusal.is_some();
         self.outcome(|outcomes| {
             if rejected {
-                outcomes.rejected += 1
+                outcomes.rejected += 1;
             } else {
-                outcomes.expired += 1
+                outcomes.expired += 1;
             }
         });
         self.pass(at);

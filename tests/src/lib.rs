@@ -1,1 +1,3 @@
-//! Test helpers.
+//! What the tests share.
+
+pub mod regions;

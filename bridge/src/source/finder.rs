@@ -5,11 +5,11 @@ use causeway_proto::id::{RouteName, SourceSeq};
 use causeway_proto::resume::SourceFacts;
 use serde_json::json;
 
-use crate::control::{Control, ControlError};
 use crate::command::SeekTo;
+use crate::control::{Control, ControlError};
 
 /// Where rejected records are kept, in their own region.
-pub(super) const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
+const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +149,7 @@ impl Finder {
 /// A header value on one line of ASCII.
 fn plain(text: &str) -> String {
     text.chars()
-        .flat_map(char::escape_default)
+        .flat_map(|c| c.escape_default())
         .take(2048)
         .collect()
 }

@@ -42,7 +42,8 @@ fn route(name: &str, direction: RouteDirection) -> RouteStatus {
 /// Starts a sidecar whose only driver answers commands with `answer`.
 async fn start(answer: fn(&RouteCommand) -> Result<String, String>) -> Sidecar {
     let board = Board::new(region("eu"), Refusals::default());
-    let (control, mut commands) = RouteControl::new(RouteName::new("orders").unwrap(), region("us"));
+    let (control, mut commands) =
+        RouteControl::new(RouteName::new("orders").unwrap(), region("us"));
     tokio::spawn(async move {
         while let Some((command, said)) = commands.recv().await {
             said.send(answer(&command)).unwrap();
@@ -81,18 +82,24 @@ impl Sidecar {
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         };
-        let answer = tokio::time::timeout(PATIENCE, exchange).await.expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+        let answer = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .expect("an answer");
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{answer:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, body.to_owned())
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: sidecar"), "").await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: sidecar"), "")
+            .await
     }
 
     async fn post(&self, path: &str, body: &str) -> (u16, String) {
-        self.ask(&format!("POST {path} HTTP/1.1\r\nHost: sidecar"), body).await
+        self.ask(&format!("POST {path} HTTP/1.1\r\nHost: sidecar"), body)
+            .await
     }
 }
 
@@ -101,9 +108,18 @@ async fn readiness_says_what_is_missing_until_nothing_is() {
     let sidecar = started().await;
     let (status, body) = sidecar.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(body.contains("NATS connection source is down: not yet connected"), "{body}");
-    assert!(body.contains("route orders to us has not been resumed yet: starting"), "{body}");
-    assert!(body.contains("route returns from us has not been resumed yet"), "{body}");
+    assert!(
+        body.contains("NATS connection source is down: not yet connected"),
+        "{body}"
+    );
+    assert!(
+        body.contains("route orders to us has not been resumed yet: starting"),
+        "{body}"
+    );
+    assert!(
+        body.contains("route returns from us has not been resumed yet"),
+        "{body}"
+    );
     sidecar.connection.send_modify(|status| status.up = true);
     for route in [&sidecar.out, &sidecar._in] {
         route.send_modify(|status| status.state = RouteState::Live);
@@ -116,11 +132,17 @@ async fn health_fails_for_books_that_do_not_balance_and_says_so() {
     let sidecar = started().await;
     assert_eq!(sidecar.get("/healthz").await, (200, "healthy\n".into()));
     sidecar.out.send_modify(|status| {
-        status.outcomes = OutcomeCounts { read: 1, ..OutcomeCounts::default() };
+        status.outcomes = OutcomeCounts {
+            read: 1,
+            ..OutcomeCounts::default()
+        };
     });
     let (status, body) = sidecar.get("/healthz").await;
     assert_eq!(status, 503);
-    assert_eq!(body, "route orders to us: records read do not equal their outcomes\n");
+    assert_eq!(
+        body,
+        "route orders to us: records read do not equal their outcomes\n"
+    );
 }
 
 #[tokio::test]
@@ -151,12 +173,24 @@ async fn commands_reach_the_driver_and_its_answer_comes_back() {
         ("/routes/orders/pause", "", "Pause"),
         ("/routes/orders/resume", "", "Resume"),
         ("/routes/orders/seek", r#"{"to": "first"}"#, "Seek(First)"),
-        ("/routes/orders/seek", r#"{"to": 17, "peer": "us"}"#, "Seek(Sequence(17))"),
-        ("/routes/orders/seek", r#"{"to": "17", "peer": null}"#, "Seek(Sequence(17))"),
+        (
+            "/routes/orders/seek",
+            r#"{"to": 17, "peer": "us"}"#,
+            "Seek(Sequence(17))",
+        ),
+        (
+            "/routes/orders/seek",
+            r#"{"to": "17", "peer": null}"#,
+            "Seek(Sequence(17))",
+        ),
     ] {
         let (status, answer) = sidecar.post(path, body).await;
         let json: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!((status, &json[0]["said"]), (200, &Value::from(want)), "{path} {body}");
+        assert_eq!(
+            (status, &json[0]["said"]),
+            (200, &Value::from(want)),
+            "{path} {body}"
+        );
         assert_eq!(json[0]["done"], true);
         assert_eq!(json[0]["peer"], "us");
     }
@@ -169,9 +203,14 @@ async fn what_a_driver_refuses_is_a_conflict_with_its_words() {
         other => Ok(format!("{other:?}")),
     });
     let sidecar = refusing.await;
-    let (status, body) = sidecar.post("/routes/orders/seek", r#"{"to": "new"}"#).await;
+    let (status, body) = sidecar
+        .post("/routes/orders/seek", r#"{"to": "new"}"#)
+        .await;
     assert_eq!(status, 409);
-    assert!(body.contains(r#""done":false"#) && body.contains("cannot be asked"), "{body}");
+    assert!(
+        body.contains(r#""done":false"#) && body.contains("cannot be asked"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -179,10 +218,30 @@ async fn commands_that_make_no_sense_are_explained() {
     let sidecar = started().await;
     for (path, body, status, word) in [
         ("/routes/nothing/pause", "", 404, "known: orders to us"),
-        ("/routes/returns/pause", "", 404, "ask the sidecar of region us"),
-        ("/routes/orders/seek", r#"{"to": "new", "peer": "ap"}"#, 404, "no route orders to ap"),
-        ("/routes/orders/seek", r#"{"to": "yesterday"}"#, 400, "a sequence from 1"),
-        ("/routes/orders/seek", r#"{"to": "new", "form": 1}"#, 400, "unknown field"),
+        (
+            "/routes/returns/pause",
+            "",
+            404,
+            "ask the sidecar of region us",
+        ),
+        (
+            "/routes/orders/seek",
+            r#"{"to": "new", "peer": "ap"}"#,
+            404,
+            "no route orders to ap",
+        ),
+        (
+            "/routes/orders/seek",
+            r#"{"to": "yesterday"}"#,
+            400,
+            "a sequence from 1",
+        ),
+        (
+            "/routes/orders/seek",
+            r#"{"to": "new", "form": 1}"#,
+            400,
+            "unknown field",
+        ),
         ("/routes/orders/seek", "", 400, "wanted {"),
         ("/routes/orders/stop", "", 404, ""),
     ] {
@@ -197,7 +256,9 @@ async fn commands_that_make_no_sense_are_explained() {
 #[tokio::test]
 async fn a_large_body_and_a_web_page_are_refused() {
     let sidecar = started().await;
-    let (status, _) = sidecar.post("/routes/orders/seek", &"x".repeat(100_000)).await;
+    let (status, _) = sidecar
+        .post("/routes/orders/seek", &"x".repeat(100_000))
+        .await;
     assert_eq!(status, 413);
     let from_page =
         "POST /routes/orders/pause HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example";
@@ -215,13 +276,21 @@ async fn it_serves_through_draining_and_ends_with_it() {
     assert!(body.contains("draining"), "{body}");
     assert_eq!(sidecar.get("/status").await.0, 200);
     sidecar.trigger.advance(Phase::Ending);
-    let ended = tokio::time::timeout(PATIENCE, sidecar.serving).await.expect("an end");
+    let ended = tokio::time::timeout(PATIENCE, sidecar.serving)
+        .await
+        .expect("an end");
     ended.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_an_error_that_names_it() {
     let sidecar = started().await;
-    let error = admin::bind(sidecar.address.parse().unwrap()).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("admin address {} (TCP)", sidecar.address)), "{error}");
+    let error = admin::bind(sidecar.address.parse().unwrap())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("admin address {} (TCP)", sidecar.address)),
+        "{error}"
+    );
 }

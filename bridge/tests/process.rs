@@ -42,7 +42,9 @@ fn hold_the_store() {
 fn drain(grace: Duration, is_stuck: bool) {
     let mut told = shutdown::on_signals(grace).unwrap();
     println!("\nready");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         told.draining().await;
         println!("\ndraining");
@@ -103,7 +105,10 @@ impl Other {
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -126,7 +131,10 @@ fn a_second_process_is_refused_and_a_killed_one_leaves_what_it_flushed() {
     let refused = SledStore::open(state.path()).unwrap_err();
     assert!(matches!(refused, StoreError::Locked(..)), "{refused}");
     let text = refused.to_string();
-    assert!(text.contains("another sidecar uses this state directory"), "{text}");
+    assert!(
+        text.contains("another sidecar uses this state directory"),
+        "{text}"
+    );
     assert!(text.contains(&state.path().display().to_string()), "{text}");
     other.signal("KILL");
     drop(other);

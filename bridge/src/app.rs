@@ -150,7 +150,9 @@ fn start_links(
             continue;
         };
         let hints = PathHints {
-            rate: crate::link::DeclaredRate::new(link.rate.map(|rate| rate.bits_per_second())),
+            rate: crate::link::DeclaredRate::new(
+                link.rate.map(causeway_config::unit::Rate::bits_per_second),
+            ),
             rtt: link.rtt,
             mtu: link.mtu,
         };

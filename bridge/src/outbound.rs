@@ -198,7 +198,12 @@ impl Outbound {
             Event::KeptAside(position, kept) => {
                 self.keeping = None;
                 if kept {
-                    self.sender.handle_kept_aside(position);
+                    let told = self.sender.handle_kept_aside(position);
+                    if let (Some(rejected), Some(port)) = (told, &self.port)
+                        && port.send(Frame::Rejected(rejected)).await.is_err()
+                    {
+                        self.port = None; // `Down` follows
+                    }
                 } else {
                     self.retry_at = Some(Instant::now() + RETRY);
                 }

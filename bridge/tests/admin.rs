@@ -1,5 +1,7 @@
 //! The admin address over a real TCP port: what a probe, a scrape, an operator and a stranger get.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::time::Duration;
 
 use causeway::admin::{self, Admin};

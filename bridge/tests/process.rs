@@ -3,6 +3,8 @@
 //! The test program starts itself again as the other process ([`other_process`]); which part that one
 //! plays is said by an environment variable.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -12,6 +12,7 @@
 //! | [`Credit`] | target | so much may be sent on the lane |
 //! | [`Ack`] | target | everything through here is settled, with these outcomes |
 //! | [`Rejected`] | target | this record can never be stored, and why |
+//! | [`Rejected`] | source, back | it is kept aside; go on |
 //! | [`Stall`] | target | the lane waits for this (or no longer waits) |
 //! | [`CloseLane`] | either | the lane ends; open another to go on |
 //! | [`Ping`], [`Pong`] | either | liveness |

@@ -25,7 +25,7 @@ use crate::batch::PlainBatch;
 use crate::checkpoint::TargetCheckpoint;
 use crate::codec::BatchHead;
 use crate::error::{DecodeError, PeerMisbehaved};
-use crate::frame::{Ack, Frame, Open, Rejected, Resume, Stall, StallReason};
+use crate::frame::{Ack, Frame, Open, Outcomes, Rejected, Resume, Stall, StallReason};
 use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
 use crate::limits::credit_len;
 use crate::reconcile::{Applied, Reconciler, Scanned, Step, TargetFacts};
@@ -107,7 +107,6 @@ enum Phase {
         step: Step,
     },
     Ready,
-    Saving,
     Publishing(Run),
 }
 
@@ -137,8 +136,14 @@ pub struct Receiver {
     stalled: Option<Stalled>,
     told_stall: Option<StallReason>,
     out: VecDeque<Action>,
-    ack_due: Option<SourceSeq>,
+    /// What the next ack says: a batch's end, and the outcomes up to it.
+    ack_due: Option<(SourceSeq, Outcomes)>,
     save_due: Option<bool>,
+    /// A checkpoint must be durable before anything else is published.
+    saving: bool,
+    /// A record that the target refused: nothing behind it is published before the source has kept
+    /// it aside, since a resume point can only say that all before it is settled.
+    refused: Option<Position>,
     retry: Duration,
     foreign_seen: bool,
 }
@@ -167,6 +172,8 @@ impl Receiver {
             out: VecDeque::new(),
             ack_due: None,
             save_due: None,
+            saving: false,
+            refused: None,
             retry: RETRY_MIN,
             foreign_seen,
         }
@@ -197,6 +204,7 @@ impl Receiver {
         self.follows = None;
         self.ack_due = None;
         self.decoding = None;
+        self.refused = None;
         let keep = if matches!(self.phase, Phase::Publishing(_)) {
             self.retained.len()
         } else {
@@ -204,6 +212,22 @@ impl Receiver {
         };
         self.retained.truncate(keep);
         self.decoded_len = self.retained.iter().map(|r| r.batch.body.len()).sum();
+    }
+
+    /// The source has kept a rejected record aside: it sends the frame back.
+    pub fn handle_kept_aside(&mut self, kept: &Rejected) -> Result<(), PeerMisbehaved> {
+        match &self.lane {
+            Some(lane) if lane.id == kept.lane => {}
+            _ => return Ok(()), // of a lane closed meanwhile
+        }
+        if self.refused.take_if(|at| *at == kept.at).is_none() {
+            return Err(PeerMisbehaved::WrongTime {
+                lane: kept.lane,
+                frame: "Rejected",
+            });
+        }
+        self.pass_rejected(kept.at);
+        Ok(())
     }
 
     /// A batch was decoded (or could not be).
@@ -328,9 +352,13 @@ impl Receiver {
         match result.end {
             RunEnd::Complete => self.clear_stall(),
             RunEnd::Rejected { code, reason } => {
-                self.set_aside(&run, result.stored, Some((code, reason)));
+                self.clear_stall();
+                self.refuse(&run, result.stored, code, &reason);
             }
-            RunEnd::Expired => self.set_aside(&run, result.stored, None),
+            RunEnd::Expired => {
+                self.clear_stall();
+                self.expire(&run, result.stored);
+            }
             RunEnd::Stalled(stalled) => self.handle_target_down(stalled, now),
             RunEnd::Contradicted(detail) => {
                 let reason = StallReason::Reconciling;
@@ -351,9 +379,7 @@ impl Receiver {
 
     /// A checkpoint asked for with `now` is durable.
     pub fn handle_saved(&mut self) {
-        if matches!(self.phase, Phase::Saving) {
-            self.phase = Phase::Ready;
-        }
+        self.saving = false;
     }
 
     /// Time passed.
@@ -396,7 +422,7 @@ impl Receiver {
         if let Some(action) = self.poll_decode() {
             return Some(action);
         }
-        if matches!(self.phase, Phase::Ready) {
+        if matches!(self.phase, Phase::Ready) && !self.saving && self.refused.is_none() {
             self.settle_leading();
             if let Some(frame) = self.poll_ack() {
                 return Some(Action::Send(frame));
@@ -443,7 +469,7 @@ impl Receiver {
 
     fn poll_lane_open(&mut self) -> Option<Frame> {
         let open = self.opening.as_ref()?;
-        if !matches!(self.phase, Phase::Ready) {
+        if !matches!(self.phase, Phase::Ready) || self.saving {
             let stalled = self.stalled.as_ref()?;
             return tell_stall(open.lane, stalled, &mut self.told_stall);
         }
@@ -484,11 +510,7 @@ impl Receiver {
 
     /// Whether the lane is open and the target is known.
     pub fn is_flowing(&self) -> bool {
-        self.lane.is_some()
-            && matches!(
-                self.phase,
-                Phase::Ready | Phase::Publishing(_) | Phase::Saving
-            )
+        self.lane.is_some() && matches!(self.phase, Phase::Ready | Phase::Publishing(_))
     }
 
     /// Whether somebody else was seen writing a stream that the route should write alone.

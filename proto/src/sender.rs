@@ -10,7 +10,7 @@
 //!     +------ close() ----+--------------------------+
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::batch::{BatchBuilder, PlainBatch};
@@ -23,7 +23,7 @@ use crate::residency::{DenyReason, ResidencyPolicy, Verdict};
 use crate::resume::{ReadFrom, SourceFacts, read_from};
 use crate::tally::Tally;
 
-/// Rejected records whose copy is not yet kept aside; beyond this the sender stops sealing.
+/// Rejected records that are not yet kept aside; beyond this the sender wants no more records.
 const ASIDES_MAX: usize = 1024;
 
 /// What a sender must know of its route.
@@ -97,7 +97,8 @@ pub struct Sender {
     through: Position,
     epoch: Epoch,
     acknowledged: Position,
-    asides: BTreeSet<SourceSeq>,
+    /// Rejected records that are not yet kept aside; `Some` where the target waits for it.
+    asides: BTreeMap<SourceSeq, Option<Rejected>>,
     to_keep: VecDeque<Rejected>,
     totals: Tally,
 }
@@ -114,7 +115,7 @@ impl Sender {
             through: watermark,
             epoch,
             acknowledged: watermark,
-            asides: BTreeSet::new(),
+            asides: BTreeMap::new(),
             to_keep: VecDeque::new(),
             totals: Tally::default(),
         }
@@ -160,8 +161,13 @@ impl Sender {
         };
         let only_positions = self.builder.is_empty();
         let moved = self.through.seq > self.follows;
-        if !moved || (only_positions && !lane.flights.is_empty()) || self.asides.len() >= ASIDES_MAX
-        {
+        // What no batch can hold is kept aside before the batch that passes it leaves: once the
+        // target has settled that batch, nobody would read the record again.
+        let unkept = self
+            .asides
+            .last_key_value()
+            .is_some_and(|(seq, _)| *seq > self.follows);
+        if !moved || unkept || (only_positions && !lane.flights.is_empty()) {
             return None;
         }
         let mut tally = std::mem::take(&mut self.tally);
@@ -249,7 +255,7 @@ impl Sender {
         }
         if let Err(fault) = self.builder.push(record) {
             self.tally.rejected += 1;
-            self.asides.insert(at.seq);
+            self.asides.insert(at.seq, None);
             let lane = self.lane().unwrap_or_default();
             self.to_keep.push_back(Rejected {
                 lane,
@@ -299,25 +305,26 @@ impl Sender {
         Ok(())
     }
 
-    /// The target refused a record for what it is. It must be kept aside before the watermark passes.
+    /// The target refused a record for what it is, and waits until it is kept aside.
     pub fn handle_rejected(&mut self, rejected: Rejected) -> Result<(), PeerMisbehaved> {
         self.lane_mut(rejected.lane)?;
         let position = rejected.at.seq;
         let in_flight = position > self.acknowledged.seq && position <= self.follows;
-        if !in_flight || self.asides.len() >= ASIDES_MAX + 8192 {
+        if !in_flight || self.asides.contains_key(&position) || self.asides.len() > 2 * ASIDES_MAX {
             return Err(PeerMisbehaved::WrongTime {
                 lane: rejected.lane,
                 frame: "Rejected",
             });
         }
-        self.asides.insert(position);
+        self.asides.insert(position, Some(rejected.clone()));
         self.to_keep.push_back(rejected);
         Ok(())
     }
 
-    /// The record at `position` is kept aside now.
-    pub fn handle_kept_aside(&mut self, position: SourceSeq) {
-        self.asides.remove(&position);
+    /// The record at `position` is kept aside now. The answer is the frame that tells the target, if
+    /// it waits for it.
+    pub fn handle_kept_aside(&mut self, position: SourceSeq) -> Option<Rejected> {
+        self.asides.remove(&position).flatten()
     }
 
     /// The target settled everything up to the end of a batch.
@@ -366,7 +373,7 @@ impl Sender {
 
     /// Whether the open batch has room: if not, the reader stops pulling.
     pub fn wants_records(&self) -> bool {
-        matches!(self.phase, Phase::Reading(_)) && !self.is_full()
+        matches!(self.phase, Phase::Reading(_)) && !self.is_full() && self.asides.len() < ASIDES_MAX
     }
 
     /// Whether the open batch is full.
@@ -411,13 +418,7 @@ impl Sender {
 
     /// All up to here is settled at the target, or kept aside. What a checkpoint may say.
     pub fn watermark(&self) -> Position {
-        match self.asides.first() {
-            Some(aside) if *aside <= self.acknowledged.seq => Position {
-                seq: SourceSeq(aside.0 - 1),
-                ..Position::default()
-            },
-            _ => self.acknowledged,
-        }
+        self.acknowledged
     }
 
     /// All up to here was read.

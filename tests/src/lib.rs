@@ -1,4 +1,14 @@
-//! What the tests share.
+//! What Causeway's proofs are made of.
+//!
+//! [`regions`] runs whole sidecars between real servers.
+//!
+//! The simulation: two regions in virtual time, driven as the bridge drives them (`world`), over a link
+//! that loses and delays (`net`), between servers and disks that forget (`jetstream`, `disk`), judged
+//! from outside (`oracle`). A seed fixes everything that happens.
 
 pub mod disk;
+pub mod jetstream;
+pub mod net;
+pub mod oracle;
 pub mod regions;
+pub mod world;

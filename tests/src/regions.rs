@@ -80,12 +80,17 @@ impl TwoRegions {
         let us = start_server(directory.path(), "us", pinned).await?;
         let eu = start_server(directory.path(), "eu", target_binary).await?;
         let listen = free_udp_port()?;
-        let path = PathOptions { delay: setup.wan.0, loss_ppm: setup.wan.1, ..PathOptions::default() };
+        let path = PathOptions {
+            delay: setup.wan.0,
+            loss_ppm: setup.wan.1,
+            rate_bps: None,
+            queue_bytes_max: 1 << 20,
+        };
         let relay = Relay::start(RelayOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             target: ([127, 0, 0, 1], listen).into(),
             seed: 1,
-            forward: path.clone(),
+            forward: path,
             back: path,
         })?;
         let admin = [free_port()?, free_port()?];
@@ -157,7 +162,7 @@ subjects = ["orders.>", "pii.>"]
         );
         std::fs::write(self.fleet(), fleet)?;
         let pki = self.directory.path().join("pki");
-        let regions = ["us", "eu"].map(|name| causeway_proto::id::RegionId::new(name));
+        let regions = ["us", "eu"].map(causeway_proto::id::RegionId::new);
         let regions = regions.into_iter().collect::<Result<Vec<_>, _>>()?;
         let fleet = causeway_proto::id::FleetName::new("test")?;
         causeway::certs::generate(&fleet, &regions, &pki)?;
@@ -172,7 +177,10 @@ subjects = ["orders.>", "pii.>"]
         };
         jetstream_of(&self.us).await?.create_stream(source).await?;
         if let Some(target) = &setup.target {
-            jetstream_of(&self.eu).await?.create_stream(target.clone()).await?;
+            jetstream_of(&self.eu)
+                .await?
+                .create_stream(target.clone())
+                .await?;
         }
         Ok(())
     }
@@ -190,14 +198,22 @@ subjects = ["orders.>", "pii.>"]
     /// Starts the sidecar of a region.
     pub fn start_sidecar(&mut self, region: &str) -> Result<()> {
         let mut command = Command::new(causeway_binary()?);
-        command.arg("run").arg("--config").arg(self.fleet()).args(["--region", region]);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.fleet())
+            .args(["--region", region]);
         let log = self.directory.path().join(format!("{region}-sidecar.log"));
         *self.slot(region) = Some(Process::spawn(region, command, &log)?);
         Ok(())
     }
 
     fn slot(&mut self, region: &str) -> &mut Option<Process> {
-        if region == "us" { &mut self.us_sidecar } else { &mut self.eu_sidecar }
+        if region == "us" {
+            &mut self.us_sidecar
+        } else {
+            &mut self.eu_sidecar
+        }
     }
 
     /// The sidecar of a region.
@@ -227,20 +243,30 @@ subjects = ["orders.>", "pii.>"]
         let jetstream = jetstream_of(&self.us).await?;
         let first = self.published;
         self.published += count;
-        Ok(tokio::spawn(async move { publish(&jetstream, first, count).await }))
+        Ok(tokio::spawn(async move {
+            publish(&jetstream, first, count).await
+        }))
     }
 
     /// Waits until the target holds so many records.
     pub async fn await_target(&self, count: u64) -> Result<()> {
-        self.with_log(timeout(DEADLINE, read_numbers(&self.eu, TARGET, count)).await).map(|_| ())
+        self.with_log(timeout(DEADLINE, read_numbers(&self.eu, TARGET, count)).await)
+            .map(|_| ())
     }
 
     /// Waits for everything published, and compares: all there, once, in order, and no more.
     pub async fn verify(&self) -> Result<()> {
         let read = timeout(DEADLINE, read_numbers(&self.eu, TARGET, self.published)).await;
         let numbers = self.with_log(read)?;
-        let wrong = numbers.iter().zip(0..).find(|(found, wanted)| **found != *wanted);
-        ensure!(wrong.is_none(), "found and wanted {wrong:?}\n{}", self.logs());
+        let wrong = numbers
+            .iter()
+            .zip(0..)
+            .find(|(found, wanted)| **found != *wanted);
+        ensure!(
+            wrong.is_none(),
+            "found and wanted {wrong:?}\n{}",
+            self.logs()
+        );
         let jetstream = jetstream_of(&self.eu).await?;
         let info = jetstream.get_stream(TARGET).await?.get_info().await?;
         ensure!(
@@ -264,16 +290,25 @@ subjects = ["orders.>", "pii.>"]
     /// The last words of both sidecars.
     pub fn logs(&self) -> String {
         let tail = |process: &Option<Process>| {
-            process.as_ref().map_or_else(String::new, |process| process.log_tail(30))
+            process
+                .as_ref()
+                .map_or_else(String::new, |process| process.log_tail(30))
         };
-        format!("--- us\n{}\n--- eu\n{}", tail(&self.us_sidecar), tail(&self.eu_sidecar))
+        format!(
+            "--- us\n{}\n--- eu\n{}",
+            tail(&self.us_sidecar),
+            tail(&self.eu_sidecar)
+        )
     }
 }
 
 /// The binary under test, which cargo has built beside the tests.
 pub fn causeway_binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let directory = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/<profile>/deps")?;
     let binary = directory.join("causeway");
     ensure!(
         binary.exists(),
@@ -287,11 +322,19 @@ async fn start_server(directory: &Path, name: &str, binary: PathBuf) -> Result<S
     let directory = directory.join(name);
     std::fs::create_dir(&directory)?;
     let config = Vec::new();
-    Ok(Server::start(ServerOptions { name: name.into(), binary, directory, config }).await?)
+    Ok(Server::start(ServerOptions {
+        name: name.into(),
+        binary,
+        directory,
+        config,
+    })
+    .await?)
 }
 
 fn free_udp_port() -> Result<u16> {
-    Ok(std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::UdpSocket::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }
 
 /// An ordinary client of a server.

@@ -22,7 +22,11 @@ fn target(name: &str) -> stream::Config {
 
 #[tokio::test]
 async fn a_backlog_and_then_live_records() -> Result<()> {
-    let mut regions = TwoRegions::start(Setup { wan: LOSSY, ..Setup::default() }).await?;
+    let mut regions = TwoRegions::start(Setup {
+        wan: LOSSY,
+        ..Setup::default()
+    })
+    .await?;
     regions.publish(5_000).await?;
     regions.verify().await?;
     for _ in 0..20 {
@@ -37,18 +41,30 @@ async fn what_may_not_leave_stays() -> Result<()> {
     let mut regions = TwoRegions::start(Setup::default()).await?;
     let jetstream = jetstream_of(&regions.us).await?;
     for number in 0..50 {
-        jetstream.publish(format!("pii.{number}"), "secret".into()).await?.await?;
+        jetstream
+            .publish(format!("pii.{number}"), "secret".into())
+            .await?
+            .await?;
     }
     regions.publish(50).await?;
     regions.verify().await?;
-    let info = jetstream_of(&regions.eu).await?.get_stream(TARGET).await?.get_info().await?;
+    let info = jetstream_of(&regions.eu)
+        .await?
+        .get_stream(TARGET)
+        .await?
+        .get_info()
+        .await?;
     ensure!(info.state.messages == 50, "{} records", info.state.messages);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_cut_longer_than_the_duplicate_window() -> Result<()> {
-    let mut regions = TwoRegions::start(Setup { wan: LOSSY, ..Setup::default() }).await?;
+    let mut regions = TwoRegions::start(Setup {
+        wan: LOSSY,
+        ..Setup::default()
+    })
+    .await?;
     let publishing = regions.publish_in_background(20_000).await?;
     regions.await_target(2_000).await?;
     regions.relay.cut();
@@ -117,7 +133,10 @@ async fn sidecars_paused_longer_than_the_duplicate_window() -> Result<()> {
 
 #[tokio::test]
 async fn a_target_without_fast_ingest() -> Result<()> {
-    let setup = Setup { target: Some(target(TARGET)), ..Setup::default() };
+    let setup = Setup {
+        target: Some(target(TARGET)),
+        ..Setup::default()
+    };
     let mut regions = TwoRegions::start(setup).await?;
     let publishing = regions.publish_in_background(10_000).await?;
     regions.await_target(1_000).await?;
@@ -154,13 +173,19 @@ async fn a_deleted_store_with_the_route_alone_on_its_target() -> Result<()> {
 
 #[tokio::test]
 async fn a_deleted_store_with_others_on_the_target() -> Result<()> {
-    let setup = Setup { route: "writers = \"shared\"".into(), ..Setup::default() };
+    let setup = Setup {
+        route: "writers = \"shared\"".into(),
+        ..Setup::default()
+    };
     let mut regions = TwoRegions::start(setup).await?;
     regions.publish(1_000).await?;
     regions.verify().await?;
     // A local publisher of the target region writes behind the route's last record.
     let local = jetstream_of(&regions.eu).await?;
-    local.publish("pii.local", "{\"n\":1000}".into()).await?.await?;
+    local
+        .publish("pii.local", "{\"n\":1000}".into())
+        .await?
+        .await?;
     regions.sidecar("eu").kill().await?;
     std::fs::remove_dir_all(regions.state("eu"))?;
     regions.start_sidecar("eu")?;
@@ -171,16 +196,25 @@ async fn a_deleted_store_with_others_on_the_target() -> Result<()> {
     }
     let read = causeway_tests::regions::read_numbers(&regions.eu, TARGET, 1_500);
     let numbers = tokio::time::timeout(DEADLINE, read).await??;
-    ensure!(numbers.iter().copied().eq(0..1_500), "not each once in order: {numbers:?}");
+    ensure!(
+        numbers.iter().copied().eq(0..1_500),
+        "not each once in order: {numbers:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_region_is_refused() -> Result<()> {
-    let setup = Setup { eu_certificate: "us", ..Setup::default() };
+    let setup = Setup {
+        eu_certificate: "us",
+        ..Setup::default()
+    };
     let mut regions = TwoRegions::start(setup).await?;
     let status = tokio::time::timeout(DEADLINE, regions.sidecar("eu").wait()).await??;
-    ensure!(!status.success(), "ran with the certificate of another region");
+    ensure!(
+        !status.success(),
+        "ran with the certificate of another region"
+    );
     let log = regions.logs();
     ensure!(log.contains("certificate is for us"), "{log}");
     Ok(())

@@ -11,6 +11,7 @@ use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::RegionId;
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
+use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -89,25 +90,54 @@ pub(super) fn legs(
     control: &Control,
     board: &Board,
 ) -> anyhow::Result<Legs> {
-    let policy = Arc::new(plan.residency().clone());
+    let builder = Builder {
+        plan,
+        here,
+        store,
+        control,
+        board,
+        policy: Arc::new(plan.residency().clone()),
+        arriving_count: plan.arriving(here).count() as u64,
+    };
     let mut legs = Legs::default();
     for route in plan.leaving(here) {
+        builder.leaving(route, &mut legs)?;
+    }
+    for route in plan.arriving(here) {
+        builder.arriving(route, &mut legs)?;
+    }
+    Ok(legs)
+}
+
+/// What every leg is built from.
+struct Builder<'a> {
+    plan: &'a Plan,
+    here: &'a RegionId,
+    store: &'a SledStore,
+    control: &'a Control,
+    board: &'a Board,
+    policy: Arc<ResidencyPolicy>,
+    arriving_count: u64,
+}
+
+impl Builder<'_> {
+    fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
         let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
         let (route_control, commands) = RouteControl::new(route.name.clone(), route.to.clone());
-        let checkpoint = read(store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
+        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
         let config = SenderConfig {
             route: route.name.clone(),
             stream: route.stream.clone(),
             to: route.to.clone(),
             class: class(route.priority),
-            policy: Arc::clone(&policy),
-            batch_len_max: batch_len(plan, route),
+            policy: Arc::clone(&self.policy),
+            batch_len_max: batch_len(self.plan, route),
             batch_records_max: BATCH_RECORDS,
         };
         legs.outbound.push(OutboundLeg {
             sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
-            control: control.clone(),
+            control: self.control.clone(),
             stream: route.stream.to_string(),
             filters: route
                 .subjects
@@ -115,31 +145,33 @@ pub(super) fn legs(
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            judge: judge(plan, route),
+            judge: judge(self.plan, route),
             checkpoint,
             start: start(route.start),
             class: class(route.priority),
             level: causeway_proto::codec::LEVEL_DEFAULT,
             key,
-            reporter: RouteReporter::new(route, Direction::Out, &policy, board),
+            reporter: RouteReporter::new(route, Direction::Out, &self.policy, self.board),
             events,
             commands,
         });
         legs.handles.push((route.to.clone(), handle));
         legs.controls.push(route_control);
+        Ok(())
     }
-    let arriving = plan.arriving(here).count() as u64;
-    for route in plan.arriving(here) {
+
+    fn arriving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::In);
         let key = CheckpointKey::new(Direction::In, &route.name, &route.from);
-        let checkpoint = read(store, &key, TargetCheckpoint::decode)?;
+        let checkpoint = read(self.store, &key, TargetCheckpoint::decode)?;
         let sole = route.writers == Writers::Route;
         let config = ReceiverConfig {
-            here: here.clone(),
-            policy: Arc::clone(&policy),
+            here: self.here.clone(),
+            policy: Arc::clone(&self.policy),
             sole,
             window_suffices: route.exactly_once == ExactlyOnce::Window,
-            credit_window: (CREDIT_ALL / arriving).clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
+            credit_window: (CREDIT_ALL / self.arriving_count)
+                .clamp(CREDIT_LANE_MIN, CREDIT_LANE_MAX),
             decoded_max: DECODED_MAX,
             run_records_max: RUN_RECORDS,
             run_len_max: RUN_LEN,
@@ -152,19 +184,19 @@ pub(super) fn legs(
                 create: route
                     .create
                     .as_ref()
-                    .map(|create| creation(plan, route, create)),
+                    .map(|create| creation(self.plan, route, create)),
                 sole,
                 fence_sequence: route.fence == Fence::Sequence,
             },
-            control: control.clone(),
+            control: self.control.clone(),
             stamp: Stamp::new(region, stream, route.name.as_str(), route.dedupe_ids),
             key,
-            reporter: RouteReporter::new(route, Direction::In, &policy, board),
+            reporter: RouteReporter::new(route, Direction::In, &self.policy, self.board),
             events,
         });
         legs.handles.push((route.from.clone(), handle));
+        Ok(())
     }
-    Ok(legs)
 }
 
 /// A value that cannot be read is as good as none: the streams tell the rest.
@@ -227,7 +259,7 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
     let subjects = plan.subjects_arriving(&route.to, &route.target);
     let subjects: Vec<_> = subjects.filters().iter().map(ToString::to_string).collect();
     let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
-    let limit = |limit: Option<u64>| limit.map_or(json!(-1), |limit| json!(limit));
+    let limit = |limit: Option<u64>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
     let mut config = json!({
         "name": route.target.as_str(),
         "description": "Created by Causeway",

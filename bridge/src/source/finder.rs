@@ -149,7 +149,7 @@ impl Finder {
 /// A header value on one line of ASCII.
 fn plain(text: &str) -> String {
     text.chars()
-        .flat_map(|c| c.escape_default())
+        .flat_map(char::escape_default)
         .take(2048)
         .collect()
 }

@@ -9,7 +9,8 @@ use crate::limits::DETAIL_LEN_MAX;
 use crate::wire::{Reader, put_varint, write_text};
 
 /// A record that the target's server refuses for ever, because of the record itself. The source keeps
-/// it aside; the `Ack` that covers it counts it as rejected. This frame comes before that `Ack`.
+/// it aside and then sends the frame back; until then the target publishes nothing behind it, and after
+/// it the `Ack` that covers the record counts it as rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// The lane.

@@ -1,7 +1,7 @@
 //! How records leave the receiver: into a run, and out of it with an outcome.
 
 use super::*;
-use crate::frame::{CloseLane, LaneCloseReason, Outcomes, clip_detail};
+use crate::frame::{CloseLane, LaneCloseReason, clip_detail};
 
 impl Receiver {
     /// The newest knowledge of the target: this process's own, or else the store's.
@@ -79,7 +79,6 @@ impl Receiver {
         let Some(stored) = self.stored_through(at) else {
             return;
         };
-        self.count_stored(stored);
         self.settle_records(stored);
         self.applied.at = self.applied.at.max(Some(at));
     }
@@ -103,7 +102,8 @@ impl Receiver {
         None
     }
 
-    /// The first `count` unsettled records have their outcome.
+    /// The first `count` unsettled records are stored. They are counted batch by batch, so that the
+    /// outcomes noted with a batch are those of the records up to its end.
     fn settle_records(&mut self, count: u32) {
         let mut left = count;
         while left > 0 {
@@ -113,13 +113,8 @@ impl Receiver {
             let here = left.min(head.batch.record_count - head.done);
             head.done += here;
             left -= here;
+            self.outcome(|outcomes| outcomes.stored += u64::from(here));
             self.finish_whole_batches();
-        }
-    }
-
-    fn count_stored(&mut self, count: u32) {
-        if let Some(lane) = &mut self.lane {
-            lane.outcomes.stored += u64::from(count);
         }
     }
 
@@ -197,7 +192,7 @@ impl Receiver {
         }
         if let Some(lane) = &mut self.lane {
             lane.release(head.wire_len);
-            self.ack_due = Some(through);
+            self.ack_due = Some((through, lane.outcomes));
         }
         self.save(false);
     }
@@ -205,11 +200,11 @@ impl Receiver {
     /// What the source should hear: one ack for all batches settled since the last.
     pub(super) fn poll_ack(&mut self) -> Option<Frame> {
         let lane = self.lane.as_mut()?;
-        if let Some(through) = self.ack_due.take() {
+        if let Some((through, outcomes)) = self.ack_due.take() {
             return Some(Frame::Ack(Ack {
                 lane: lane.id,
                 through,
-                outcomes: lane.outcomes,
+                outcomes,
             }));
         }
         lane.poll_credit().map(Frame::Credit)
@@ -256,7 +251,6 @@ impl Receiver {
         if let Some(last_seq) = result.last_seq {
             self.applied.target_seq = last_seq;
         }
-        self.count_stored(result.stored);
         if let Some(position) = run.position(result.stored - 1) {
             self.applied.at = Some(position);
         }
@@ -264,35 +258,48 @@ impl Receiver {
         self.save(false);
     }
 
-    /// The record behind the stored ones will not be published.
-    pub(super) fn set_aside(&mut self, run: &Run, index: u32, refusal: Option<(u32, String)>) {
-        let Some(at) = run.position(index) else {
+    /// The record behind the stored ones will never be stored. It has its outcome when the source has
+    /// kept it aside; without a lane it will be read, and refused, again.
+    pub(super) fn refuse(&mut self, run: &Run, index: u32, code: u32, reason: &str) {
+        let (Some(at), Some(lane)) = (run.position(index), &self.lane) else {
             return;
         };
-        if let (Some((code, reason)), Some(lane)) = (refusal.as_ref(), &self.lane) {
-            let reason = clip_detail(reason);
-            let rejected = Rejected {
-                lane: lane.id,
-                at,
-                code: *code,
-                reason,
-            };
-            self.out.push_back(Action::Send(Frame::Rejected(rejected)));
-        }
-        let rejected = refusal.is_some();
-        self.outcome(|outcomes| {
-            if rejected {
-                outcomes.rejected += 1;
-            } else {
-                outcomes.expired += 1;
-            }
-        });
+        let reason = clip_detail(reason);
+        let lane = lane.id;
+        let rejected = Rejected {
+            lane,
+            at,
+            code,
+            reason,
+        };
+        self.refused = Some(at);
+        self.out.push_back(Action::Send(Frame::Rejected(rejected)));
+    }
+
+    /// The record at the head is kept aside.
+    pub(super) fn pass_rejected(&mut self, at: Position) {
+        self.outcome(|outcomes| outcomes.rejected += 1);
         self.pass(at);
-        // Arithmetic on the target's sequences must never count a record that took none.
+        self.save_before_going_on();
+    }
+
+    /// The record behind the stored ones is out of date and will not be published.
+    pub(super) fn expire(&mut self, run: &Run, index: u32) {
+        let (Some(at), true) = (run.position(index), self.lane.is_some()) else {
+            return;
+        };
+        self.outcome(|outcomes| outcomes.expired += 1);
+        self.pass(at);
         if self.facts.is_some_and(|facts| !facts.evidence_stays) {
-            self.phase = Phase::Saving;
-            self.save(true);
+            self.save_before_going_on();
         }
+    }
+
+    /// Arithmetic on the target's sequences must never count a record that took none, so what passed
+    /// without one is durable before the next takes one.
+    fn save_before_going_on(&mut self) {
+        self.save(true);
+        self.saving = self.save_due == Some(true);
     }
 
     pub(super) fn save(&mut self, now: bool) {

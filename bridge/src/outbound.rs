@@ -366,7 +366,7 @@ impl Outbound {
                 return;
             }
         };
-        self.reporter.source_found(found.facts.last_seq);
+        self.reporter.source_measured(found.facts.last_seq);
         if let Some(first) = found.first {
             self.checkpoint.first.get_or_insert(first);
         }

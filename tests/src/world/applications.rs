@@ -7,17 +7,34 @@ use rand::Rng;
 use super::{Event, Shape, World};
 use crate::jetstream::{Message, Stores};
 
+/// Records behind which applications wait: enough for every bound, little enough for many seeds.
+const BACKLOG_MAX: u64 = 1000;
+
 impl World {
     /// An application publishes, and will again.
     pub(super) fn publish_and_go_on(&mut self, region: usize, stream: usize) {
         if self.now > self.publishing_ends {
             return;
         }
-        let burst = if self.rng.random_ratio(1, 20) {
-            self.rng.random_range(1..60)
-        } else {
-            1
-        };
+        let settled = self
+            .routes
+            .iter()
+            .filter(|route| (route.path.from, route.path.source) == (region, stream));
+        let settled = settled
+            .filter_map(|route| route.outbound.as_ref())
+            .map(|o| o.sender.watermark().seq.0)
+            .min();
+        let backlog = settled.map_or(0, |settled| {
+            self.servers[region].streams[stream]
+                .last_seq
+                .saturating_sub(settled)
+        });
+        let burst = if backlog > BACKLOG_MAX { 0 } else { 1 }
+            * if self.rng.random_ratio(1, 20) {
+                self.rng.random_range(1..60)
+            } else {
+                1
+            };
         for _ in 0..burst {
             self.publish_drawn(region, stream);
         }

@@ -361,7 +361,7 @@ async fn the_verification_finds_each_fault_of_a_copy() {
             },
         ),
         (
-            |messages| add_header(messages),
+            |it| add_header(it),
             Findings {
                 altered: 1,
                 ..Findings::default()

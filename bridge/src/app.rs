@@ -10,6 +10,7 @@
 
 mod build;
 mod links;
+mod observe;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -20,99 +21,107 @@ use std::time::Duration;
 use anyhow::Context;
 use causeway_config::plan::{LinkRole, Plan, RegionPlan};
 use causeway_proto::id::RegionId;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 pub(crate) use self::build::control;
 use self::links::{Ends, LinkTask};
+use self::observe::LinkTeller;
+use crate::admin::{self, Admin};
 use crate::checkpoint::{CheckpointWriter, SledStore};
+use crate::command::RouteControl;
 use crate::link::{Identity, Listener, PathHints, Refusals, TlsFiles};
 use crate::session::RouteHandle;
+use crate::shutdown::{self, GRACE_DEFAULT, Shutdown};
+use crate::status::Board;
 
-/// Time that draining may take before what is left is given up; it is read again after the restart.
-pub const GRACE: Duration = Duration::from_secs(20);
+/// A link that has not said goodbye by then is left to its peer's patience.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the sidecar of `region` until SIGTERM or SIGINT, and then drains. A second signal ends at once.
 pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
+    let shutdown = shutdown::on_signals(GRACE_DEFAULT).context("listen to signals")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let (stop, stopped) = watch::channel(false);
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        tokio::spawn(async move {
-            let mut next = async || {
-                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            };
-            next().await;
-            stop.send_replace(true);
-            next().await;
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(EXIT_AT_ONCE);
-        });
-        run(Arc::new(plan), region, stopped).await
-    })?;
+    runtime.block_on(run(Arc::new(plan), region, shutdown))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Exit status after a second signal, as shells say it of SIGTERM.
-const EXIT_AT_ONCE: i32 = 143;
-
-/// Runs the sidecar of `region` until `stop` turns true and everything is drained.
-pub async fn run(
-    plan: Arc<Plan>,
-    region: RegionId,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+/// Runs the sidecar of `region` until it is asked to end and everything is drained.
+pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let own = plan
         .region(&region)
         .context("the region is in the plan")?
         .clone();
     let identity = load_identity(&plan, &own)?;
-    let store = SledStore::open(&own.state).context("open the state directory")?;
-    let control = control(&own).await?;
     let refusals = Refusals::default();
+    let board = Board::new(region.clone(), refusals.clone());
+    board.watch_certificate("own", &own.tls.cert);
+    board.watch_certificate("ca", &own.tls.ca);
+    let store = SledStore::open(&own.state).context("open the state directory")?;
+    let was_set_aside = store.set_aside().is_some();
+    let control = control(&own, Some(board.register_connection("control"))).await?;
 
-    let legs = build::legs(&plan, &region, &store, &control)?;
+    let legs = build::legs(&plan, &region, &store, &control, &board)?;
     let writer = CheckpointWriter::start(Box::new(store));
+    board.register_store(writer.failing(), was_set_aside);
+    let admin = start_admin(&own, &board, legs.controls, &shutdown).await?;
     let (drain, draining) = watch::channel(false);
     let mut routes: BTreeMap<RegionId, Vec<RouteHandle>> = BTreeMap::new();
     for (peer, handle) in legs.handles {
         routes.entry(peer).or_default().push(handle);
     }
-    let sources = threads::source_thread(&own, legs.outbound, writer.clone(), draining.clone())?;
-    let targets = threads::target_thread(&own, legs.inbound, writer.clone(), draining.clone())?;
+    let (store, on_drain) = (writer.clone(), draining.clone());
+    let sources = threads::source_thread(&own, legs.outbound, store, on_drain, &board)?;
+    let targets = threads::target_thread(&own, legs.inbound, writer.clone(), draining, &board)?;
 
     let (close_links, closing) = watch::channel(false);
-    let links = start_links(&plan, &own, &identity, routes, &refusals, &closing)?;
-    tracing::info!(%region, "causeway runs");
+    let links = start_links(&plan, &own, &identity, routes, &refusals, &closing, &board)?;
+    tracing::info!(%region, version = env!("CARGO_PKG_VERSION"), "causeway runs");
 
-    wait_for(stop).await;
-    tracing::info!("draining");
+    shutdown.draining().await;
+    board.begin_draining();
     drain.send_replace(true);
-    let drained = tokio::time::timeout(GRACE, async {
-        threads::join(sources).await;
-        threads::join(targets).await;
-    });
-    let in_time = drained.await.is_ok();
+    let in_time = tokio::select! {
+        () = async {
+            threads::join(sources).await;
+            threads::join(targets).await;
+        } => true,
+        () = shutdown.ending() => false,
+    };
     close_links.send_replace(true);
     for link in links {
         // Each link says goodbye within a moment, or its peer notices by itself.
-        let _ = tokio::time::timeout(Duration::from_secs(2), link).await;
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, link).await;
     }
     writer.sync().await;
+    admin.abort();
     anyhow::ensure!(
         in_time,
-        "not drained within {GRACE:?}; the rest is read again after the restart"
+        "not drained in time; what is unfinished is read again after the restart"
     );
     tracing::info!("drained");
     Ok(())
 }
 
-async fn wait_for(mut flag: watch::Receiver<bool>) {
-    // An error means that nobody can ask any more, which asks.
-    let _ = flag.wait_for(|asked| *asked).await;
+/// Serves the admin address for as long as the process lives, and measures what it shows.
+async fn start_admin(
+    own: &RegionPlan,
+    board: &Board,
+    controls: Vec<RouteControl>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<JoinHandle<()>> {
+    let listener = admin::bind(own.admin).await?;
+    let address = listener.local_addr().context("read the admin address")?;
+    tracing::info!(%address, "admin address");
+    tokio::spawn(board.clone().run());
+    let serving = Admin::new(board.clone(), controls).serve(listener, shutdown.clone());
+    Ok(tokio::spawn(async move {
+        if let Err(why) = serving.await {
+            tracing::error!(%why, "the admin address is not served any more");
+        }
+    }))
 }
 
 fn load_identity(plan: &Plan, own: &RegionPlan) -> anyhow::Result<Identity> {
@@ -131,7 +140,8 @@ fn start_links(
     mut routes: BTreeMap<RegionId, Vec<RouteHandle>>,
     refusals: &Refusals,
     closing: &watch::Receiver<bool>,
-) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
+    board: &Board,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut tasks = Vec::new();
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
@@ -158,6 +168,7 @@ fn start_links(
             }
         };
         let task = LinkTask {
+            teller: LinkTeller::new(peer.clone(), board),
             plan: Arc::clone(plan),
             here: own.id.clone(),
             routes: routes.remove(&peer).unwrap_or_default(),

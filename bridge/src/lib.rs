@@ -2,7 +2,7 @@
 //!
 //! In the data's order: [`source`] reads, [`outbound`] drives the sender, [`session`] and [`link`] carry,
 //! [`inbound`] drives the receiver, [`publisher`] publishes, [`checkpoint`] remembers. [`app`] puts them
-//! together; [`cli`] is what a person types.
+//! together; [`cli`] is what a person types, [`admin`] what a person or a machine asks while it runs.
 
 // The data's path.
 pub mod source;
@@ -20,11 +20,19 @@ pub mod publisher;
 pub mod checkpoint;
 
 // What it stands on.
+pub mod backoff;
 pub mod certs;
 pub mod clock;
 pub mod control;
 pub mod nats;
+pub mod shutdown;
+
+// What it tells of itself, and is told.
+pub mod admin;
+pub mod command;
+pub mod metrics;
 pub mod reporter;
+pub mod status;
 
 // What a person sees.
 pub mod app;

@@ -16,11 +16,12 @@ use causeway_proto::frame::{
 use causeway_proto::id::{BatchSeq, Epoch, LaneId, Position, SourceSeq};
 use causeway_proto::resume::{SourceFacts, same_incarnation};
 use causeway_proto::sender::{Admission, Sender};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
+use crate::command::{Asked, RouteCommand, SeekTo};
 use crate::reporter::{OutboundView, RouteReporter};
 use crate::session::{Port, RouteEvent, SessionGone};
 use crate::source::{Block, Found, Source, SourceEvent};
@@ -32,33 +33,6 @@ const RETRY: Duration = Duration::from_millis(500);
 
 type Encoded = (LaneEncoder, LaneId, Result<EncodedBatch, EncodeError>);
 
-/// What an operator asks of a route.
-#[derive(Debug)]
-pub enum RouteCommand {
-    /// Stop reading until `Resume`.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Read from another place, in a new epoch.
-    Seek(SeekTo),
-}
-
-/// Where to read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeekTo {
-    /// The first record still there.
-    First,
-    /// Behind the last record.
-    New,
-    /// This sequence.
-    Sequence(u64),
-    /// The first record stored at this time or later, nanoseconds since the Unix epoch.
-    Time(u64),
-}
-
-/// A command and where its answer goes.
-pub type Asked = (RouteCommand, oneshot::Sender<Result<String, String>>);
-
 enum Event {
     Route(RouteEvent),
     Source(SourceEvent),
@@ -66,7 +40,7 @@ enum Event {
     Sent(Result<(), SessionGone>),
     Found(Result<Found, String>),
     KeptAside(SourceSeq, bool),
-    Command(Option<Asked>),
+    Command(Asked),
     Retry,
     Drain,
     Report,
@@ -191,7 +165,7 @@ impl Outbound {
         tokio::select! {
             biased;
             event = self.events.recv() => event.map_or(Event::Ended, Event::Route),
-            command = self.commands.recv() => Event::Command(command),
+            Some(asked) = self.commands.recv() => Event::Command(asked),
             encoded = join(&mut self.encoding) => Event::Encoded(encoded),
             sent = join(&mut self.sending) => Event::Sent(sent),
             found = join(&mut self.finding) => Event::Found(found),
@@ -229,7 +203,7 @@ impl Outbound {
                     self.retry_at = Some(Instant::now() + RETRY);
                 }
             }
-            Event::Command(Some((command, answer))) => {
+            Event::Command((command, answer)) => {
                 let said = self.handle_command(command).await;
                 let _ = answer.send(said); // the caller may have gone
             }
@@ -239,7 +213,7 @@ impl Outbound {
                 self.block = None;
             }
             Event::Report => self.report().await,
-            Event::Command(None) | Event::Ended => {}
+            Event::Ended => {}
         }
         Ok(())
     }
@@ -370,7 +344,7 @@ impl Outbound {
     fn find(&mut self, position: Position) {
         if self.finding.is_none() {
             let finder = self.source.finder();
-            let start = self.start.clone();
+            let start = self.start;
             let unresolved = self.checkpoint.first.is_none();
             self.finding = Some(tokio::task::spawn_local(async move {
                 finder.find(position.seq, unresolved.then_some(start)).await
@@ -482,6 +456,7 @@ impl Outbound {
             index += 1;
         }
         self.reporter.source_found(block.last_seq());
+        self.reporter.source_behind(block.behind());
     }
 
     // --- The link ------------------------------------------------------------------------------
@@ -663,6 +638,7 @@ impl Outbound {
         self.save().await;
         self.reporter.outbound(&OutboundView {
             sender: &self.sender,
+            source_heard: self.source.heard(),
             has_session: self.port.is_some(),
             paused: self.checkpoint.paused,
             stall: self.stall.as_ref(),

@@ -154,6 +154,14 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
+    /// Whether the peer did something wrong.
+    pub fn is_fault(&self) -> bool {
+        !matches!(
+            self,
+            Self::Lost | Self::Goodbye(_) | Self::Stopped | Self::DriverStuck
+        )
+    }
+
     /// A short name, for counters.
     pub fn name(&self) -> &'static str {
         match self {

@@ -59,6 +59,13 @@ impl Block {
             .map_or(SourceSeq(0), |(_, delivery)| delivery.seq)
     }
 
+    /// Records of the route that the stream held behind the last one.
+    pub fn behind(&self) -> u64 {
+        self.deliveries
+            .last()
+            .map_or(0, |(_, delivery)| delivery.behind)
+    }
+
     /// A record, and what its provenance says.
     pub fn record(&self, index: usize, judge: &mut Judge) -> (RecordView<'_>, Origin) {
         let (message, delivery) = &self.deliveries[index];
@@ -125,6 +132,15 @@ pub struct Source {
 }
 
 impl Source {
+    /// When the server last spoke, records or heartbeat, to a consumer that is being read: up to then
+    /// nothing was kept from us.
+    pub fn heard(&self) -> Option<Instant> {
+        match &self.state {
+            State::Reading(reading) => Some(reading.heard),
+            _ => None,
+        }
+    }
+
     /// A source that does not read yet.
     pub fn new(
         client: Client,

@@ -15,16 +15,18 @@ use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::observe::note_control;
 use crate::checkpoint::{CheckpointKey, CheckpointStore, SledStore};
+use crate::command::{Asked, RouteControl, SeekTo};
 use crate::control::Control;
 use crate::nats;
-use crate::outbound::{Asked, SeekTo};
 use crate::publisher::{Stamp, TargetConfig};
 use crate::reporter::RouteReporter;
 use crate::session::{Direction, RouteEvent, RouteHandle};
 use crate::source::Judge;
+use crate::status::{Board, ConnectionStatus};
 
 /// Plain bytes after which a batch is full.
 const BATCH_LEN: usize = 256 * 1024;
@@ -77,7 +79,7 @@ pub(super) struct Legs {
     /// For the sessions: which driver belongs to which peer.
     pub(super) handles: Vec<(RegionId, RouteHandle)>,
     /// For the operator.
-    pub(super) commands: Vec<(RoutePlan, mpsc::Sender<Asked>)>,
+    pub(super) controls: Vec<RouteControl>,
 }
 
 /// Builds every leg that leaves or arrives here.
@@ -86,12 +88,14 @@ pub(super) fn legs(
     here: &RegionId,
     store: &SledStore,
     control: &Control,
+    board: &Board,
 ) -> anyhow::Result<Legs> {
     let builder = Builder {
         plan,
         here,
         store,
         control,
+        board,
         policy: Arc::new(plan.residency().clone()),
         arriving_count: plan.arriving(here).count() as u64,
     };
@@ -111,6 +115,7 @@ struct Builder<'a> {
     here: &'a RegionId,
     store: &'a SledStore,
     control: &'a Control,
+    board: &'a Board,
     policy: Arc<ResidencyPolicy>,
     arriving_count: u64,
 }
@@ -119,7 +124,7 @@ impl Builder<'_> {
     fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
         let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
-        let (ask, commands) = mpsc::channel(4);
+        let (route_control, commands) = RouteControl::new(route.name.clone(), route.to.clone());
         let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
         let config = SenderConfig {
             route: route.name.clone(),
@@ -146,12 +151,12 @@ impl Builder<'_> {
             class: class(route.priority),
             level: causeway_proto::codec::LEVEL_DEFAULT,
             key,
-            reporter: RouteReporter::new(route, Direction::Out),
+            reporter: RouteReporter::new(route, Direction::Out, &self.policy, self.board),
             events,
             commands,
         });
         legs.handles.push((route.to.clone(), handle));
-        legs.commands.push((route.clone(), ask));
+        legs.controls.push(route_control);
         Ok(())
     }
 
@@ -186,7 +191,7 @@ impl Builder<'_> {
             control: self.control.clone(),
             stamp: Stamp::new(region, stream, route.name.as_str(), route.dedupe_ids),
             key,
-            reporter: RouteReporter::new(route, Direction::In),
+            reporter: RouteReporter::new(route, Direction::In, &self.policy, self.board),
             events,
         });
         legs.handles.push((route.from.clone(), handle));
@@ -276,7 +281,10 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
 }
 
 /// The connection for questions: async-nats, apart from the data.
-pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
+pub(crate) async fn control(
+    own: &RegionPlan,
+    told: Option<watch::Sender<ConnectionStatus>>,
+) -> anyhow::Result<Control> {
     let mut options = async_nats::ConnectOptions::new()
         .name("causeway-control")
         .retry_on_initial_connect()
@@ -285,6 +293,12 @@ pub(crate) async fn control(own: &RegionPlan) -> anyhow::Result<Control> {
         .reconnect_delay_callback(|attempts| {
             Duration::from_millis(50 << attempts.min(5)).min(Duration::from_secs(1))
         });
+    if let Some(told) = told {
+        options = options.event_callback(move |event| {
+            note_control(&told, &event);
+            std::future::ready(())
+        });
+    }
     if let Some(creds) = &own.nats.creds {
         let path = creds.as_path();
         options = options

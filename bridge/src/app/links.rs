@@ -8,9 +8,10 @@ use causeway_proto::error::CloseReason;
 use causeway_proto::frame::Hello;
 use causeway_proto::id::RegionId;
 use causeway_proto::version::ProtoVersion;
-use rand::Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::observe::LinkTeller;
+use crate::backoff::Backoff;
 use crate::link::{Dialer, Identity, PathHints, Refusals, Session as Connection};
 use crate::session::{RouteHandle, Session, SessionEnd, shake_hands};
 
@@ -67,6 +68,7 @@ impl Ends {
 
 /// See the module.
 pub(super) struct LinkTask {
+    pub(super) teller: LinkTeller,
     pub(super) plan: Arc<Plan>,
     pub(super) here: RegionId,
     pub(super) peer: RegionId,
@@ -78,7 +80,8 @@ pub(super) struct LinkTask {
 
 impl LinkTask {
     pub(super) async fn run(self, mut ends: Ends) {
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX)
+            .expect("the constants are in order and not zero");
         let mut last_error = String::new();
         let mut waiting = None;
         let mut closing = self.closing.clone();
@@ -90,16 +93,19 @@ impl LinkTask {
                     _ = closing.changed() => return,
                 },
             };
-            if let Some(connection) = connection
-                && self.serve(connection, &mut ends, &mut waiting).await
-            {
-                backoff = BACKOFF_MIN;
-                last_error.clear();
+            match connection {
+                Some(connection) => {
+                    if self.serve(connection, &mut ends, &mut waiting).await {
+                        backoff.reset();
+                        last_error.clear();
+                    }
+                }
+                None if matches!(ends, Ends::Listen(_)) => return, // the listener is gone
+                None => self.teller.down(&last_error),
             }
             if waiting.is_none() && matches!(ends, Ends::Dial(_)) {
-                let jitter = rand::rng().random_range(0.5..1.0);
-                tokio::time::sleep(backoff.mul_f64(jitter)).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+                let wait = backoff.next_wait(&mut rand::rng());
+                tokio::time::sleep(wait).await;
             }
         }
     }
@@ -111,21 +117,24 @@ impl LinkTask {
         ends: &mut Ends,
         waiting: &mut Option<Connection>,
     ) -> bool {
+        self.teller.handshaking(&connection);
         let hello = self.hello();
         let (agreed, _) = match shake_hands(&mut connection, &hello, &self.peer).await {
             Ok(agreed) => agreed,
             Err(end) => {
                 self.refusals.count(end.name());
                 tracing::warn!(peer = %self.peer, why = %end, "peer refused");
+                self.teller.down(&end.to_string());
                 connection.close(end.close_reason());
                 return false;
             }
         };
         let skew = agreed.residency_skew;
+        self.teller.up(skew);
         tracing::info!(peer = %self.peer, skew, "link up");
         let stop = Notify::new();
         let session = Session::new(connection, &self.routes);
-        let running = session.run(&stop, |_| {});
+        let running = session.run(&stop, |connection| self.teller.observe(connection));
         tokio::pin!(running);
         let mut closing = self.closing.clone();
         let (connection, end) = loop {
@@ -140,6 +149,11 @@ impl LinkTask {
         };
         let why = connection.end().unwrap_or_else(|| end.to_string());
         tracing::warn!(peer = %self.peer, why, "link down");
+        self.teller.observe(&connection);
+        self.teller.down(&why);
+        if end.is_fault() {
+            self.refusals.count(end.name());
+        }
         let reason = match end {
             SessionEnd::Stopped if waiting.is_some() => CloseReason::Superseded,
             SessionEnd::Stopped => CloseReason::Shutdown,

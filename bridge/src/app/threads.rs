@@ -7,12 +7,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::build::{InboundLeg, OutboundLeg, nats_options};
+use super::observe::follow;
 use crate::checkpoint::CheckpointWriter;
 use crate::inbound::Inbound;
 use crate::nats::Client;
 use crate::outbound::{Outbound, OutboundParts};
 use crate::publisher::Publisher;
 use crate::source::Source;
+use crate::status::Board;
 
 /// A data thread, and how to learn that it has ended.
 pub(super) struct DataThread {
@@ -55,10 +57,13 @@ pub(super) fn source_thread(
     legs: Vec<OutboundLeg>,
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
+    board: &Board,
 ) -> std::io::Result<DataThread> {
     let options = nats_options(own, "source");
+    let told = board.register_connection("source");
     spawn("source", move || async move {
         let client = Client::start(options);
+        tokio::task::spawn_local(follow(client.clone(), told));
         let drivers = legs.into_iter().map(|leg| {
             let source = Source::new(
                 client.clone(),
@@ -95,10 +100,13 @@ pub(super) fn target_thread(
     legs: Vec<InboundLeg>,
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
+    board: &Board,
 ) -> std::io::Result<DataThread> {
     let options = nats_options(own, "target");
+    let told = board.register_connection("target");
     spawn("target", move || async move {
         let client = Client::start(options);
+        tokio::task::spawn_local(follow(client.clone(), told));
         let drivers = legs.into_iter().map(|leg| {
             let publisher = Publisher::new(leg.target, leg.control, client.clone(), leg.stamp);
             let driver = Inbound::new(

@@ -18,6 +18,11 @@ impl CheckpointStore for MemoryStore {
         Ok(())
     }
 
+    fn remove(&mut self, key: &CheckpointKey) -> Result<(), StoreError> {
+        self.0.remove(key);
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(super) fn run(loaded: &Loaded, live: bool) -> anyhow::Result<ExitCode> {
 async fn ask_servers(loaded: &Loaded) -> anyhow::Result<Vec<String>> {
     let mut findings = Vec::new();
     for region in loaded.plan.regions() {
-        let control = control(region).await?;
+        let control = control(region, None).await?;
         for route in loaded.plan.leaving(&region.id) {
             let found = control.stream(route.stream.as_str()).await;
             findings.extend(judge_source(route, found));

@@ -19,6 +19,7 @@ pub mod verify;
 mod fleet;
 mod monitor;
 mod prng;
+mod recovery;
 mod screen;
 mod script;
 mod sidecar;
@@ -63,12 +64,20 @@ impl Default for DemoOptions {
 /// The demo could not be played to its end: no server, no certificates, a sidecar that ended by itself.
 pub async fn run(options: DemoOptions) -> Result<bool> {
     let executable = std::env::current_exe().context("find the own executable")?;
+    run_with(&executable, options).await
+}
+
+/// As [`run`], with the sidecars of that binary: for callers that are not `causeway` themselves.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(executable: &Path, options: DemoOptions) -> Result<bool> {
     let directory = tempfile::Builder::new().prefix("causeway-demo-").tempdir();
     let directory = directory.context("make a directory for the demo")?;
     let seconds = options.seconds.max(SECONDS_MIN);
     let screen = Screen::new(options.json);
     // Boxed: the story holds two regions, and is dropped as a whole when interrupted.
-    let story = Box::pin(script::play(directory.path(), &executable, seconds, screen));
+    let story = Box::pin(script::play(directory.path(), executable, seconds, screen));
     let outcome = tokio::select! {
         outcome = story => outcome,
         interrupted = interrupted() => {
@@ -79,8 +88,7 @@ pub async fn run(options: DemoOptions) -> Result<bool> {
     };
     let holds = match outcome {
         Ok((verdict, screen)) => {
-            print_verdict(&verdict, screen, options.json);
-            Ok(verdict.holds())
+            print_verdict(&verdict, screen, options.json).map(|()| verdict.holds())
         }
         Err(error) => Err(error),
     };
@@ -101,12 +109,13 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-fn print_verdict(verdict: &Verdict, mut screen: Screen, json: bool) {
+fn print_verdict(verdict: &Verdict, mut screen: Screen, json: bool) -> Result<()> {
     screen.say(&format!("\n{verdict}"));
     drop(screen);
     if json {
-        println!("{}", verdict.json());
+        println!("{}", serde_json::to_string(&verdict.report())?);
     }
+    Ok(())
 }
 
 fn keep(directory: tempfile::TempDir) {

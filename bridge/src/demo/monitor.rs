@@ -38,8 +38,6 @@ pub(crate) struct WatchedRoute {
     pub progress: watch::Receiver<LoadProgress>,
     /// A connection to the target region.
     pub target: jetstream::Context,
-    /// Records of the backlog that may travel.
-    pub backlog: u64,
 }
 
 /// Keeps the screen up to date until the script is done.
@@ -59,7 +57,6 @@ pub(crate) struct Monitor {
 struct Memory {
     doing: String,
     replicated: [u64; 2],
-    is_caught_up: [bool; 2],
     samples: VecDeque<(Instant, [u64; 2], u64)>,
     said_at: Option<Instant>,
 }
@@ -92,16 +89,6 @@ impl Monitor {
 
     async fn show(&mut self, memory: &mut Memory) {
         let snapshot = self.snapshot(memory).await;
-        for (index, route) in self.routes.iter().enumerate() {
-            let is_caught_up = memory.replicated[index] >= route.backlog;
-            if is_caught_up && !std::mem::replace(&mut memory.is_caught_up[index], true) {
-                let at = self.began.elapsed().as_secs_f64();
-                let name = route.plan.name;
-                self.screen.say(&format!(
-                    "{at:>6.1} s  {name}: the backlog is on the far side"
-                ));
-            }
-        }
         if self.screen.is_terminal() {
             self.screen.draw(&snapshot.panel());
         } else if memory.said_at.is_none_or(|at| at.elapsed() >= SAY_EVERY) {

@@ -140,8 +140,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Payload bytes for each byte on the wire; 0 before there is any.
     fn ratio(&self) -> f64 {
-        self.payload_bytes as f64 / self.wire_bytes.max(1) as f64
+        if self.wire_bytes == 0 {
+            0.0
+        } else {
+            self.payload_bytes as f64 / self.wire_bytes as f64
+        }
     }
 
     /// The panel.

@@ -16,6 +16,7 @@ use super::fleet::{DIALLER, LISTENER, ROUTES};
 use super::load::{Ledger, LoadControl, LoadProgress, Publisher};
 use super::monitor::{Monitor, Told, WatchedRoute};
 use super::provision;
+use super::recovery::{Disturbed, Recovery};
 use super::screen::Screen;
 use super::sidecar::Sidecar;
 use super::status::status;
@@ -43,6 +44,7 @@ struct Story {
     told: mpsc::Sender<Told>,
     began: Instant,
     length: Duration,
+    recovery: Recovery,
 }
 
 /// What is left when the sidecars have ended.
@@ -50,6 +52,7 @@ struct Played {
     world: World,
     ledgers: Vec<Ledger>,
     seconds: f64,
+    disturbed: Disturbed,
 }
 
 /// One route's load while it runs.
@@ -84,12 +87,14 @@ pub(crate) async fn play(
     let (told, heard) = mpsc::channel(16);
     let loads: Vec<Load> = publishers.into_iter().map(start_load).collect();
     let length = Duration::from_secs(seconds);
+    let recovery = Recovery::default();
     let story = Story {
         world,
         loads,
         told,
         began,
         length,
+        recovery,
     };
     let monitor = story.monitor(screen, heard, seconds)?;
     // The monitor ends when the story has dropped its end of the channel, as it does in every outcome.
@@ -127,13 +132,11 @@ impl Story {
                 .context("every route has its load")?
                 .progress
                 .clone();
-            let backlog = progress.borrow().may_travel;
             let target = self.world.region(plan.to).jetstream.clone();
             Ok::<_, anyhow::Error>(WatchedRoute {
                 plan,
                 progress,
                 target,
-                backlog,
             })
         };
         Ok(Monitor {
@@ -150,22 +153,27 @@ impl Story {
 
     async fn run(mut self) -> Result<Played> {
         self.event("both sidecars are ready").await;
+        self.recovery.begin();
+        self.disturbance_over("the backlog");
         self.doing("catching up the backlog, with live events on top")
             .await;
         self.watch_until(self.length.mul_f64(0.3)).await?;
         self.cut_link().await?;
         self.watch_until(self.length.mul_f64(0.65)).await?;
         self.kill_sidecar().await?;
-        self.doing("live events").await;
+        self.doing("recovering from the kill, with live events on top")
+            .await;
         self.watch_until(self.length).await?;
         let ledgers = self.end_load().await?;
         self.drain(&ledgers).await?;
         let seconds = self.began.elapsed().as_secs_f64();
         self.stop_sidecars().await?;
+        let disturbed = self.recovery.into_disturbed();
         Ok(Played {
             world: self.world,
             ledgers,
             seconds,
+            disturbed,
         })
     }
 
@@ -174,9 +182,11 @@ impl Story {
         let text = format!("cutting the link for {} s", cut.as_secs());
         self.doing(&text).await;
         self.event(&text).await;
+        self.recovery.begin();
         self.world.relay.cut();
         self.watch_until(self.began.elapsed() + cut).await?;
         self.world.relay.heal();
+        self.disturbance_over("the cut");
         self.event("the link is whole again").await;
         self.doing("recovering from the cut, with live events on top")
             .await;
@@ -190,6 +200,7 @@ impl Story {
             "a burst of {burst} events, and kill -9 in the middle of it"
         ))
         .await;
+        self.recovery.begin();
         let before = self.world.stored(&ROUTES[0]).await;
         let load = self.loads.first().context("every route has its load")?;
         load.control.burst(BURST_RECORDS).await?;
@@ -209,6 +220,7 @@ impl Story {
         let sidecar = self.world.listening_sidecar()?;
         sidecar.restart()?;
         sidecar.ready().await?;
+        self.disturbance_over("the kill");
         self.event(&format!(
             "the {LISTENER} sidecar is started again and ready"
         ))
@@ -256,10 +268,7 @@ impl Story {
         let wanted: Vec<u64> = ledgers.iter().map(may_travel).collect();
         let (mut furthest, mut moved_at) = (0, Instant::now());
         loop {
-            let mut have = Vec::new();
-            for route in &ROUTES {
-                have.push(self.world.stored(route).await);
-            }
+            let have = self.look_for_recovery().await;
             if have
                 .iter()
                 .zip(&wanted)
@@ -298,9 +307,34 @@ impl Story {
     async fn watch_until(&mut self, after: Duration) -> Result<()> {
         while self.began.elapsed() < after {
             self.check()?;
+            if self.recovery.is_awaiting() {
+                self.look_for_recovery().await;
+            }
             sleep(WATCH_EVERY.min(after.saturating_sub(self.began.elapsed()))).await;
         }
         Ok(())
+    }
+
+    fn disturbance_over(&mut self, what: &'static str) {
+        let published = self
+            .loads
+            .iter()
+            .map(|load| load.progress.borrow().may_travel)
+            .collect();
+        self.recovery.over(what, published);
+    }
+
+    /// What the far sides hold; says so when that is the recovery from the last disturbance.
+    async fn look_for_recovery(&mut self) -> Vec<u64> {
+        let mut have = Vec::new();
+        for route in &ROUTES {
+            have.push(self.world.stored(route).await);
+        }
+        if let Some(recovered) = self.recovery.arrived(&have) {
+            self.event(&recovered).await;
+            self.doing("live events").await;
+        }
+        have
     }
 
     fn check(&mut self) -> Result<()> {
@@ -352,7 +386,12 @@ async fn judge(played: &Played, screen: &mut Screen) -> Result<Verdict> {
     }
     count_strays(played, &mut routes).await?;
     let wire_bytes = played.world.relay.counters().wire_bytes();
-    Ok(Verdict::new(&routes, wire_bytes, played.seconds))
+    Ok(Verdict::new(
+        &routes,
+        wire_bytes,
+        played.seconds,
+        &played.disturbed,
+    ))
 }
 
 /// Personal data may be in no stream of the other region, also not in one that we did not look into.

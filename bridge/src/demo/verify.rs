@@ -74,8 +74,17 @@ pub struct Findings {
     pub source_faults: u64,
     /// Payload bytes of what was replicated.
     pub payload_bytes: u64,
-    /// For each live record, the time from stored at the source to stored at the target.
-    pub lags_ns: Vec<u64>,
+    /// The lag of each live record.
+    pub lags: Vec<Lag>,
+}
+
+/// How long one record took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// When the source stored it, in nanoseconds since 1970.
+    pub published_at_ns: i128,
+    /// From then until the target stored it.
+    pub lag_ns: u64,
 }
 
 impl Findings {
@@ -138,10 +147,13 @@ pub fn compare(ledger: &[Published], source: &[Stored], target: &[Stored]) -> Fi
         if original.is_live
             && let Some(stored) = source.get(number)
         {
-            let lag_ns = (record.stored_at_ns - stored.stored_at_ns).max(0);
-            findings
-                .lags_ns
-                .push(u64::try_from(lag_ns).unwrap_or(u64::MAX));
+            let published_at_ns = stored.stored_at_ns;
+            let lag_ns = (record.stored_at_ns - published_at_ns).max(0);
+            let lag_ns = u64::try_from(lag_ns).unwrap_or(u64::MAX);
+            findings.lags.push(Lag {
+                published_at_ns,
+                lag_ns,
+            });
         }
     }
     findings.lost = ledger
@@ -215,9 +227,13 @@ mod tests {
             (findings.published, findings.replicated, findings.denied),
             (8, 8, 2)
         );
+        assert_eq!((findings.payload_bytes, findings.lags.len()), (80, 6));
         assert_eq!(
-            (findings.payload_bytes, findings.lags_ns),
-            (80, vec![7_000; 6])
+            findings.lags[0],
+            Lag {
+                published_at_ns: 2_000,
+                lag_ns: 7_000
+            }
         );
     }
 

@@ -5,11 +5,11 @@ use causeway_proto::id::{RouteName, SourceSeq};
 use causeway_proto::resume::SourceFacts;
 use serde_json::json;
 
+use crate::command::SeekTo;
 use crate::control::{Control, ControlError};
-use crate::outbound::SeekTo;
 
 /// Where rejected records are kept, in their own region.
-pub(super) const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
+const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]

@@ -97,6 +97,8 @@ pub(super) struct Delivery {
     /// Counts this consumer's deliveries from 1.
     pub(super) number: u64,
     pub(super) stored_at_ns: u64,
+    /// Records of the consumer behind this one.
+    pub(super) behind: u64,
 }
 
 impl Delivery {
@@ -129,6 +131,7 @@ impl Delivery {
             seq: SourceSeq(number(3)?),
             number: number(4)?,
             stored_at_ns: number(5)?,
+            behind: number(6)?,
         })
     }
 }
@@ -143,9 +146,10 @@ mod tests {
             seq: SourceSeq(7),
             number: 3,
             stored_at_ns: 99,
+            behind: 5,
         };
-        let v1 = b"$JS.ACK.S.c1.1.7.3.99.0";
-        let v2 = b"$JS.ACK._.ACC.S.c1.1.7.3.99.0.tok";
+        let v1 = b"$JS.ACK.S.c1.1.7.3.99.5";
+        let v2 = b"$JS.ACK._.ACC.S.c1.1.7.3.99.5.tok";
         assert_eq!(Delivery::parse(v1, b"c1"), Some(want));
         assert_eq!(Delivery::parse(v2, b"c1"), Some(want));
         assert_eq!(Delivery::parse(v1, b"c0"), None);

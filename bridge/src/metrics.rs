@@ -1,0 +1,335 @@
+//! Every metric: name, unit, labels, help. `deploy/OPERATING.md` explains them; a test compares.
+//!
+//! Nothing is counted here. A scrape takes a [`StatusReport`] and copies it into a recorder of its own,
+//! which is thrown away with the answer: no global state, nothing on a record's way, and a series that
+//! is not known is absent instead of 0 (a lag that reads 0 because its route is stuck has fooled
+//! people before). Names are `causeway_<noun>[_<unit>][_total]`, units are Prometheus's base units.
+
+mod process;
+
+use metrics::{Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use crate::status::{
+    BATCH_SIZE_BOUNDS, LinkReport, LinkState, RouteDirection, RouteReport, RouteState, StatusReport,
+};
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// What is true now.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name.
+    pub name: &'static str,
+    /// Behaviour.
+    pub kind: Kind,
+    /// Labels, in order.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// Declares each metric as a constant, and all of them as [`ALL`].
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(const $constant: Metric = Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        /// Every metric that a sidecar may show.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "causeway_build_info" ["version", "region"]
+        "Always 1; the labels say what runs here.";
+    UPTIME = Gauge "causeway_uptime_seconds" []
+        "Since the process began.";
+    HEALTHY = Gauge "causeway_healthy" []
+        "1 while the books balance and no internal task has died.";
+    READY = Gauge "causeway_ready" []
+        "1 when NATS is connected and every route has been resumed once.";
+    NATS_UP = Gauge "causeway_nats_up" ["connection"]
+        "1 while the connection to the region's own NATS stands.";
+    NATS_RECONNECTS = Counter "causeway_nats_reconnects_total" ["connection"]
+        "Times that the connection was up again after it had been lost.";
+
+    LINK_UP = Gauge "causeway_link_up" ["peer"]
+        "1 while a session with the peer stands.";
+    LINK_RTT = Gauge "causeway_link_rtt_seconds" ["peer"]
+        "Round trip as QUIC measures it. Absent while the link is down.";
+    LINK_SENT = Counter "causeway_link_sent_bytes_total" ["peer"]
+        "UDP payload sent to the peer.";
+    LINK_RECEIVED = Counter "causeway_link_received_bytes_total" ["peer"]
+        "UDP payload received from the peer.";
+    LINK_LOST = Counter "causeway_link_lost_packets_total" ["peer"]
+        "Packets that QUIC gave up and sent again.";
+    LINK_RECONNECTS = Counter "causeway_link_reconnects_total" ["peer"]
+        "Times that the link was up again after it had been lost.";
+    LINK_REFUSED = Counter "causeway_link_refused_total" ["reason"]
+        "Connections refused or ended for what the other side sent.";
+    RESIDENCY_SKEW = Gauge "causeway_link_residency_skew" ["peer"]
+        "1 while the two ends have different residency rules.";
+
+    ROUTE_STATE = Gauge "causeway_route_state" ["route", "peer", "direction", "state"]
+        "1 for the state that the route is in, 0 for each other.";
+    REPLICATED_THROUGH = Gauge "causeway_replicated_through_timestamp_seconds" ["route", "peer"]
+        "All that the source stored before this time is settled. Source side; absent until known.";
+    LAST_PROGRESS = Gauge "causeway_last_progress_timestamp_seconds" ["route", "peer", "direction"]
+        "When something last proved that the route works. Absent until something did.";
+    LAG_RECORDS = Gauge "causeway_lag_records" ["route", "peer"]
+        "Records not settled, as last heard of the source. Source side; absent until known.";
+    WATERMARK = Gauge "causeway_watermark_sequence" ["route", "peer", "direction"]
+        "Source sequence up to which all is settled.";
+    EPOCH = Gauge "causeway_source_epoch" ["route", "peer", "direction"]
+        "Incarnation of the source stream; it rises when the stream is another one.";
+    RECORDS = Counter "causeway_records_total" ["route", "peer", "outcome"]
+        "Records by what became of them, each once. Source side.";
+    RECORDS_READ = Counter "causeway_records_read_total" ["route", "peer"]
+        "Records read whose outcome is known; the sum of causeway_records_total. Source side.";
+    PENDING_RECORDS = Gauge "causeway_pending_records" ["route", "peer"]
+        "Records read whose outcome is not yet known. Source side.";
+    PENDING_BYTES = Gauge "causeway_pending_bytes" ["route", "peer", "direction"]
+        "Their bytes; on the target side, bytes decoded and not yet stored.";
+    POSITIONS = Counter "causeway_positions_total" ["route", "peer", "kind"]
+        "Source positions by what was there: read, filtered, or expired (dropped unread). Source side.";
+    DENIED = Counter "causeway_denied_records_total" ["route", "peer", "class"]
+        "Records that residency kept back, by the class that decided, counted when read.";
+    FORGED = Counter "causeway_forged_provenance_total" ["route", "peer"]
+        "Records whose provenance was not theirs and was taken off.";
+    BALANCED = Gauge "causeway_accounting_balanced" ["route", "peer"]
+        "1 while every record read has one outcome and every position is explained. Source side.";
+    PAYLOAD_BYTES = Counter "causeway_payload_bytes_total" ["route", "peer"]
+        "Subject, headers and payload of the records settled. Source side.";
+    PLAIN_BYTES = Counter "causeway_plain_bytes_total" ["route", "peer", "direction"]
+        "Batches before compression.";
+    WIRE_BYTES = Counter "causeway_wire_bytes_total" ["route", "peer", "direction"]
+        "Batches as they travelled, without QUIC's own bytes.";
+    BATCHES = Counter "causeway_batches_total" ["route", "peer", "direction"]
+        "Batches that travelled.";
+    BATCH_RECORDS = Histogram "causeway_batch_records" ["route", "peer", "direction"]
+        "Records a batch.";
+    LANES_REFUSED = Counter "causeway_lanes_refused_total" ["route", "peer"]
+        "Lanes given up because of what the peer sent on them. Target side.";
+
+    CHECKPOINT_AGE = Gauge "causeway_checkpoint_age_seconds" ["route", "peer", "direction"]
+        "Since the watermark was last handed to the checkpoint store.";
+    CHECKPOINTS_FAILING = Gauge "causeway_checkpoint_store_failing" []
+        "1 while the state directory cannot be written.";
+    CHECKPOINTS_SET_ASIDE = Counter "causeway_checkpoint_stores_set_aside_total" []
+        "Checkpoint stores found damaged, set aside and rebuilt from the streams.";
+    CERTIFICATE_EXPIRY = Gauge "causeway_certificate_expiry_days" ["which"]
+        "Whole days until the certificate ends; negative when it has. Absent when unreadable.";
+
+    RESIDENT_MEMORY = Gauge "process_resident_memory_bytes" []
+        "Resident memory.";
+    // A gauge, because the recorder's counters hold whole numbers only.
+    CPU_SECONDS = Gauge "process_cpu_seconds_total" []
+        "CPU time used, user and system.";
+}
+
+/// A label's value.
+type Value = SharedString;
+
+/// The text that Prometheus reads.
+pub fn render(report: &StatusReport) -> Result<String, BuildError> {
+    let bounds = BATCH_SIZE_BOUNDS.map(|bound| bound as f64);
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(BATCH_RECORDS.name.into()), &bounds)?
+        .build_recorder();
+    let scrape = Scrape(&recorder);
+    for metric in ALL {
+        scrape.describe(metric);
+    }
+    scrape.sidecar(report);
+    for link in &report.links {
+        scrape.link(link);
+    }
+    for route in &report.routes {
+        scrape.route(route);
+    }
+    Ok(recorder.handle().render())
+}
+
+struct Scrape<'a>(&'a PrometheusRecorder);
+
+impl Scrape<'_> {
+    fn sidecar(&self, report: &StatusReport) {
+        let region: Value = report.region.to_string().into();
+        self.set(BUILD_INFO, &[report.version.into(), region], 1.0);
+        self.set(UPTIME, &[], report.uptime_seconds);
+        self.set(HEALTHY, &[], flag(report.healthy));
+        self.set(READY, &[], flag(report.ready));
+        for connection in &report.connections {
+            self.set(NATS_UP, &[connection.name.into()], flag(connection.up));
+            self.count(
+                NATS_RECONNECTS,
+                &[connection.name.into()],
+                connection.reconnects,
+            );
+        }
+        for (reason, count) in &report.refused {
+            self.count(LINK_REFUSED, &[(*reason).into()], *count);
+        }
+        self.set(CHECKPOINTS_FAILING, &[], flag(report.checkpoints.failing));
+        self.count(CHECKPOINTS_SET_ASIDE, &[], report.checkpoints.set_aside);
+        for certificate in &report.certificates {
+            let days = certificate.days_left.map(|days| days as f64);
+            self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
+        }
+        if let Some(usage) = process::usage() {
+            self.set(RESIDENT_MEMORY, &[], usage.resident_bytes as f64);
+            self.set(CPU_SECONDS, &[], usage.cpu_seconds);
+        }
+    }
+
+    fn link(&self, link: &LinkReport) {
+        let link = &link.status;
+        let labels: &[Value] = &[link.peer.to_string().into()];
+        let is_up = link.state == LinkState::Up;
+        self.set(LINK_UP, labels, flag(is_up));
+        self.set_known(
+            LINK_RTT,
+            labels,
+            link.rtt_ms.filter(|_| is_up).map(|rtt| rtt / 1e3),
+        );
+        self.count(LINK_SENT, labels, link.sent_bytes);
+        self.count(LINK_RECEIVED, labels, link.received_bytes);
+        self.count(LINK_LOST, labels, link.lost_packets);
+        self.count(LINK_RECONNECTS, labels, link.reconnects);
+        self.set(RESIDENCY_SKEW, labels, flag(link.residency_skew));
+    }
+
+    fn route(&self, report: &RouteReport) {
+        let route = &report.status;
+        let leg: [Value; 2] = [route.name.to_string().into(), route.peer.to_string().into()];
+        let [name, peer] = leg.clone();
+        let directed: &[Value] = &[name, peer, route.direction.as_str().into()];
+        for state in RouteState::ALL {
+            let labels = [directed, &[state.as_str().into()]].concat();
+            self.set(ROUTE_STATE, &labels, flag(route.state == state));
+        }
+        self.set_known(LAST_PROGRESS, directed, route.last_progress);
+        self.set_known(WATERMARK, directed, route.watermark.map(|seq| seq as f64));
+        self.set_known(EPOCH, directed, route.epoch.map(f64::from));
+        self.set(PENDING_BYTES, directed, route.in_flight_bytes as f64);
+        self.count(PLAIN_BYTES, directed, route.plain_bytes);
+        self.count(WIRE_BYTES, directed, route.wire_bytes);
+        self.count(BATCHES, directed, route.batches);
+        self.set_known(CHECKPOINT_AGE, directed, report.checkpoint_age_seconds);
+        let histogram = self
+            .0
+            .register_histogram(&BATCH_RECORDS.key(directed), &METADATA);
+        for bucket in route.batch_sizes.filled() {
+            // Their mean lies in the same bucket, and the sum comes out right.
+            let mean = bucket.records as f64 / bucket.batches as f64;
+            histogram.record_many(mean, usize::try_from(bucket.batches).unwrap_or(usize::MAX));
+        }
+        match route.direction {
+            RouteDirection::Out => self.source_side(report, &leg),
+            RouteDirection::In => self.count(LANES_REFUSED, &leg, route.lanes_refused),
+        }
+    }
+
+    fn source_side(&self, report: &RouteReport, leg: &[Value]) {
+        let route = &report.status;
+        self.set_known(REPLICATED_THROUGH, leg, route.replicated_through);
+        self.set_known(
+            LAG_RECORDS,
+            leg,
+            route.lag_records.map(|records| records as f64),
+        );
+        let outcomes = &route.outcomes;
+        for (outcome, count) in [
+            ("stored", outcomes.stored),
+            ("duplicate", outcomes.duplicate),
+            ("denied", outcomes.denied),
+            ("returned", outcomes.returned),
+            ("rejected", outcomes.rejected),
+            ("expired", outcomes.expired),
+        ] {
+            self.count(RECORDS, &[leg, &[outcome.into()]].concat(), count);
+        }
+        // Pending ones may be read again after a reconnect; a counter must not take that back.
+        self.count(
+            RECORDS_READ,
+            leg,
+            outcomes.read.saturating_sub(outcomes.pending),
+        );
+        self.set(PENDING_RECORDS, leg, outcomes.pending as f64);
+        let positions = &route.positions;
+        for (kind, count) in [
+            ("read", positions.read),
+            ("filtered", positions.filtered),
+            ("expired", positions.expired),
+        ] {
+            self.count(POSITIONS, &[leg, &[kind.into()]].concat(), count);
+        }
+        for (class, count) in &route.denied_by_class {
+            self.count(DENIED, &[leg, &[class.clone().into()]].concat(), *count);
+        }
+        self.count(FORGED, leg, route.forged_provenance);
+        self.set(BALANCED, leg, flag(report.balanced));
+        self.count(PAYLOAD_BYTES, leg, route.payload_bytes);
+    }
+
+    fn describe(&self, metric: &Metric) {
+        let (name, help) = (metric.name.into(), metric.help.into());
+        let unit: Option<Unit> = None; // it stands in the name
+        match metric.kind {
+            Kind::Counter => self.0.describe_counter(name, unit, help),
+            Kind::Gauge => self.0.describe_gauge(name, unit, help),
+            Kind::Histogram => self.0.describe_histogram(name, unit, help),
+        }
+    }
+
+    fn count(&self, metric: Metric, values: &[Value], count: u64) {
+        self.0
+            .register_counter(&metric.key(values), &METADATA)
+            .absolute(count);
+    }
+
+    fn set(&self, metric: Metric, values: &[Value], value: f64) {
+        self.0
+            .register_gauge(&metric.key(values), &METADATA)
+            .set(value);
+    }
+
+    /// What is not known has no series.
+    fn set_known(&self, metric: Metric, values: &[Value], value: Option<f64>) {
+        if let Some(value) = value {
+            self.set(metric, values, value);
+        }
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("causeway", Level::INFO, None);
+
+impl Metric {
+    fn key(&self, values: &[Value]) -> metrics::Key {
+        debug_assert_eq!(self.labels.len(), values.len(), "labels of {}", self.name);
+        let labels = self.labels.iter().zip(values);
+        let labels = labels.map(|(name, value)| Label::new(*name, value.clone()));
+        metrics::Key::from_parts(self.name, labels.collect::<Vec<_>>())
+    }
+}
+
+fn flag(is_true: bool) -> f64 {
+    f64::from(u8::from(is_true))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+use std::collections::BTreeSet;
+
+use causeway_proto::id::{RegionId, RouteName, StreamName};
+
+use super::*;
+use crate::link::Refusals;
+use crate::status::{Board, LinkStatus, OutcomeCounts, RouteStatus};
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+fn route(direction: RouteDirection) -> RouteStatus {
+    RouteStatus::new(
+        RouteName::new("orders").unwrap(),
+        direction,
+        region("us"),
+        StreamName::new("ORDERS").unwrap(),
+        StreamName::new("ORDERS_EU").unwrap(),
+    )
+}
+
+/// A sidecar that knows everything there is to know.
+fn busy() -> StatusReport {
+    let refusals = Refusals::default();
+    refusals.count("wrong_region");
+    let board = Board::new(region("eu"), refusals);
+    let connection = board.register_connection("source");
+    connection.send_modify(|status| status.up = true);
+    let link = board.register_link(LinkStatus::new(region("us")));
+    link.send_modify(|status| {
+        status.state = LinkState::Up;
+        status.rtt_ms = Some(80.0);
+        status.sent_bytes = 1234;
+    });
+    let out = board.register_route(route(RouteDirection::Out));
+    out.send_modify(|status| {
+        status.state = RouteState::CatchingUp;
+        status.watermark = Some(41);
+        status.epoch = Some(1);
+        status.lag_records = Some(9);
+        status.replicated_through = Some(1_700_000_000.5);
+        status.last_progress = Some(1_700_000_001.0);
+        status.checkpointed = Some(1_700_000_001.0);
+        status.outcomes = OutcomeCounts {
+            read: 12,
+            stored: 9,
+            denied: 1,
+            pending: 2,
+            ..OutcomeCounts::default()
+        };
+        status.denied_by_class.insert("gdpr".into(), 1);
+        for records in [1, 3, 4, 500] {
+            status.batch_sizes.add(records);
+        }
+    });
+    let _in = board.register_route(route(RouteDirection::In));
+    board.watch_certificate("own", std::path::Path::new("/nowhere"));
+    let mut report = board.snapshot();
+    report.certificates[0].days_left = Some(-3);
+    report
+}
+
+fn idle() -> StatusReport {
+    let board = Board::new(region("eu"), Refusals::default());
+    let _link = board.register_link(LinkStatus::new(region("us")));
+    let _out = board.register_route(route(RouteDirection::Out));
+    board.watch_certificate("own", std::path::Path::new("/nowhere"));
+    board.snapshot()
+}
+
+#[tokio::test]
+async fn a_scrape_says_what_the_report_says() {
+    let text = render(&busy()).unwrap();
+    for line in [
+        r#"causeway_link_up{peer="us"} 1"#,
+        r#"causeway_link_rtt_seconds{peer="us"} 0.08"#,
+        r#"causeway_link_sent_bytes_total{peer="us"} 1234"#,
+        r#"causeway_link_refused_total{reason="wrong_region"} 1"#,
+        r#"causeway_nats_up{connection="source"} 1"#,
+        r#"causeway_route_state{route="orders",peer="us",direction="out",state="catching_up"} 1"#,
+        r#"causeway_route_state{route="orders",peer="us",direction="out",state="stalled"} 0"#,
+        r#"causeway_records_total{route="orders",peer="us",outcome="stored"} 9"#,
+        r#"causeway_records_read_total{route="orders",peer="us"} 10"#,
+        r#"causeway_pending_records{route="orders",peer="us"} 2"#,
+        r#"causeway_denied_records_total{route="orders",peer="us",class="gdpr"} 1"#,
+        r#"causeway_accounting_balanced{route="orders",peer="us"} 1"#,
+        r#"causeway_lag_records{route="orders",peer="us"} 9"#,
+        r#"causeway_replicated_through_timestamp_seconds{route="orders",peer="us"} 1700000000.5"#,
+        r#"causeway_batch_records_bucket{route="orders",peer="us",direction="out",le="1"} 1"#,
+        r#"causeway_batch_records_bucket{route="orders",peer="us",direction="out",le="4"} 3"#,
+        r#"causeway_batch_records_bucket{route="orders",peer="us",direction="out",le="+Inf"} 4"#,
+        r#"causeway_batch_records_sum{route="orders",peer="us",direction="out"} 508"#,
+        r#"causeway_certificate_expiry_days{which="own"} -3"#,
+    ] {
+        assert!(
+            text.lines().any(|got| got == line),
+            "{line} is missing in\n{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_known_has_no_series() {
+    let text = render(&idle()).unwrap();
+    for name in [
+        "causeway_lag_records",
+        "causeway_replicated_through_timestamp_seconds",
+        "causeway_last_progress_timestamp_seconds",
+        "causeway_link_rtt_seconds",
+        "causeway_checkpoint_age_seconds",
+        "causeway_watermark_sequence",
+        "causeway_certificate_expiry_days",
+    ] {
+        let series = text.lines().find(|line| line.starts_with(name));
+        assert_eq!(series, None);
+    }
+    assert!(text.contains(r#"causeway_link_up{peer="us"} 0"#));
+}
+
+#[tokio::test]
+async fn every_metric_is_shown_and_every_name_follows_the_rule() {
+    let text = render(&busy()).unwrap();
+    for metric in ALL {
+        let name = metric.name;
+        assert!(
+            text.contains(&format!("# TYPE {name} ")),
+            "{name} is declared and never set"
+        );
+        assert!(
+            text.contains(&format!("# HELP {name} {}", metric.help)),
+            "{name} has no help"
+        );
+        assert!(
+            metric.help.ends_with('.'),
+            "{name}: a help text is a sentence"
+        );
+        if metric.kind == Kind::Counter {
+            assert!(name.ends_with("_total"), "{name}: counters end in _total");
+        }
+    }
+    let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(names.len(), ALL.len(), "each name once");
+}
+
+/// The runbook explains every metric, with its labels, and no other; alerts use no other either.
+#[test]
+fn the_runbook_and_the_alerts_know_the_metrics() {
+    let runbook = include_str!("../../../deploy/OPERATING.md");
+    let rows: BTreeSet<(&str, Vec<&str>)> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .filter(|(name, _)| name.starts_with("causeway_") || name.starts_with("process_"))
+        .map(|(name, rest)| {
+            let labels = rest.split('|').next().unwrap_or_default().trim();
+            (
+                name,
+                labels
+                    .split(", ")
+                    .filter(|label| !label.is_empty())
+                    .collect(),
+            )
+        })
+        .collect();
+    let known = ALL
+        .iter()
+        .map(|metric| (metric.name, metric.labels.to_vec()))
+        .collect();
+    let (missing, extra): (Vec<_>, Vec<_>) = (
+        BTreeSet::difference(&known, &rows).collect(),
+        rows.difference(&known).collect(),
+    );
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing: {missing:?}\nextra: {extra:?}"
+    );
+
+    let alerts = include_str!("../../../deploy/alerts.yml");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for word in alerts
+        .split(|c| !is_name(c))
+        .filter(|word| word.starts_with("causeway_"))
+    {
+        let base = word.trim_end_matches("_bucket").trim_end_matches("_sum");
+        assert!(
+            ALL.iter().any(|metric| metric.name == base),
+            "alerts.yml: {word}"
+        );
+    }
+}
+
+#[test]
+fn states_in_the_runbook_are_the_states() {
+    let runbook = include_str!("../../../deploy/OPERATING.md");
+    for state in RouteState::ALL {
+        let row = format!("| `{}` |", state.as_str());
+        assert!(runbook.contains(&row), "OPERATING.md has no row {row}");
+    }
+}

@@ -1,0 +1,289 @@
+//! What a sidecar knows about itself, put together in one place.
+//!
+//! Drivers keep plain counters and publish a copy of them twice a second through a
+//! [`tokio::sync::watch`]; nobody reads a counter that somebody else writes. The [`Board`] holds the
+//! other ends. It works out what takes more than one look (rates, ages, health) and everything that
+//! shows status is written from its [`StatusReport`]: `/status`, `/metrics`, `/healthz`, `/readyz`.
+//!
+//! Zero is a claim. A lag that nobody can know is absent, and "everything before this time is over
+//! there" is told as that time, so that it grows old by itself when the one who tells it is stuck.
+
+mod batch_sizes;
+mod health;
+mod rates;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use causeway_proto::id::RegionId;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+pub use self::batch_sizes::{BOUNDS as BATCH_SIZE_BOUNDS, BatchSizes};
+use self::rates::Rate;
+pub use self::view::{
+    CertificateStatus, CheckpointStatus, ConnectionStatus, LinkReport, LinkState, LinkStatus,
+    OutcomeCounts, PositionCounts, RouteDirection, RouteReport, RouteState, RouteStatus,
+    StatusReport,
+};
+use crate::clock::now_unix_seconds;
+use crate::link::{Refusals, days_left};
+
+/// How often rates are measured.
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often certificate files are read; somebody may have renewed them.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Collects the status of one sidecar. Clones share it; none of them is on the data's path.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    region: RegionId,
+    started: Instant,
+    sampled: Instant,
+    draining: bool,
+    connections: Vec<watch::Receiver<ConnectionStatus>>,
+    links: Vec<LinkEntry>,
+    routes: Vec<RouteEntry>,
+    refusals: Refusals,
+    store_failing: Option<watch::Receiver<bool>>,
+    stores_set_aside: u64,
+    certificates: Vec<(&'static str, PathBuf)>,
+    certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
+}
+
+#[derive(Debug)]
+struct LinkEntry {
+    status: watch::Receiver<LinkStatus>,
+    sent: Rate,
+    received: Rate,
+}
+
+#[derive(Debug)]
+struct RouteEntry {
+    status: watch::Receiver<RouteStatus>,
+    /// Whether records flowed at any time, or somebody paused the route on purpose.
+    was_resumed: bool,
+    records: Rate,
+    bytes: Rate,
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(region: RegionId, refusals: Refusals) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Mutex::new(Inner {
+            region,
+            started: now,
+            sampled: now,
+            draining: false,
+            connections: Vec::new(),
+            links: Vec::new(),
+            routes: Vec::new(),
+            refusals,
+            store_failing: None,
+            stores_set_aside: 0,
+            certificates: Vec::new(),
+            certificates_read: None,
+        })))
+    }
+
+    /// A connection to NATS, told through what is returned. Dropping that says that its task ended.
+    pub fn register_connection(&self, name: &'static str) -> watch::Sender<ConnectionStatus> {
+        let (sender, receiver) = watch::channel(ConnectionStatus::new(name));
+        self.lock().connections.push(receiver);
+        sender
+    }
+
+    /// A link, told through what is returned. Dropping that says that its task ended.
+    pub fn register_link(&self, status: LinkStatus) -> watch::Sender<LinkStatus> {
+        let (sender, receiver) = watch::channel(status);
+        let entry = LinkEntry {
+            status: receiver,
+            sent: Rate::default(),
+            received: Rate::default(),
+        };
+        self.lock().links.push(entry);
+        sender
+    }
+
+    /// A route's leg, told through what is returned. Dropping that says that its driver ended.
+    pub fn register_route(&self, status: RouteStatus) -> watch::Sender<RouteStatus> {
+        let (sender, receiver) = watch::channel(status);
+        self.lock().routes.push(RouteEntry {
+            status: receiver,
+            was_resumed: false,
+            records: Rate::default(),
+            bytes: Rate::default(),
+        });
+        sender
+    }
+
+    /// The checkpoint store: whether it takes writes, and whether a damaged one was set aside.
+    pub fn register_store(&self, failing: watch::Receiver<bool>, was_set_aside: bool) {
+        let mut inner = self.lock();
+        inner.store_failing = Some(failing);
+        inner.stores_set_aside += u64::from(was_set_aside);
+    }
+
+    /// A certificate whose end is to be watched.
+    pub fn watch_certificate(&self, which: &'static str, path: &Path) {
+        self.lock().certificates.push((which, path.to_owned()));
+    }
+
+    /// The process is ending: tasks that end from now on do so on purpose.
+    pub fn begin_draining(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Measures rates until the process ends.
+    pub async fn run(self) {
+        let mut ticks = interval(SAMPLE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = ticks.tick().await;
+            self.sample(now);
+        }
+    }
+
+    /// Takes one measure of every counter that has a rate.
+    pub fn sample(&self, now: Instant) {
+        let mut inner = self.lock();
+        let elapsed = now.saturating_duration_since(inner.sampled);
+        inner.sampled = now;
+        for link in &mut inner.links {
+            let (sent, received) = {
+                let status = link.status.borrow();
+                (status.sent_bytes, status.received_bytes)
+            };
+            link.sent.sample(sent, elapsed);
+            link.received.sample(received, elapsed);
+        }
+        for route in &mut inner.routes {
+            let (records, bytes, state) = {
+                let status = route.status.borrow();
+                (settled_records(&status), status.payload_bytes, status.state)
+            };
+            route.records.sample(records, elapsed);
+            route.bytes.sample(bytes, elapsed);
+            route.was_resumed |= state.is_running() || state == RouteState::Paused;
+        }
+    }
+
+    /// Everything, as it stands now.
+    pub fn snapshot(&self) -> StatusReport {
+        let mut inner = self.lock();
+        let now = now_unix_seconds();
+        let certificates = inner.certificates(now);
+        let assessment = health::assess(&inner);
+        StatusReport {
+            region: inner.region.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: inner.started.elapsed().as_secs_f64(),
+            ready: assessment.not_ready.is_empty(),
+            healthy: assessment.unhealthy.is_empty(),
+            draining: inner.draining,
+            reasons: assessment
+                .unhealthy
+                .into_iter()
+                .chain(assessment.not_ready)
+                .collect(),
+            connections: inner
+                .connections
+                .iter()
+                .map(|status| status.borrow().clone())
+                .collect(),
+            links: inner.links.iter().map(LinkEntry::report).collect(),
+            routes: inner.routes.iter().map(|route| route.report(now)).collect(),
+            refused: inner.refusals.snapshot(),
+            checkpoints: CheckpointStatus {
+                failing: inner.store_fails(),
+                set_aside: inner.stores_set_aside,
+            },
+            certificates,
+        }
+    }
+
+    /// What keeps the sidecar from being healthy; empty when it is.
+    pub fn unhealthy(&self) -> Vec<String> {
+        health::assess(&self.lock()).unhealthy
+    }
+
+    /// What keeps the sidecar from being ready; empty when it is.
+    pub fn not_ready(&self) -> Vec<String> {
+        health::assess(&self.lock()).not_ready
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Status is still worth reading after a panic elsewhere.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn store_fails(&self) -> bool {
+        self.store_failing
+            .as_ref()
+            .is_some_and(|failing| *failing.borrow())
+    }
+
+    fn certificates(&mut self, now: f64) -> Vec<CertificateStatus> {
+        if let Some((read, known)) = &self.certificates_read
+            && read.elapsed() < CERTIFICATE_INTERVAL
+        {
+            return known.clone();
+        }
+        let read = |(which, path): &(&'static str, PathBuf)| CertificateStatus {
+            which,
+            path: path.display().to_string(),
+            days_left: days_left(path, now as i64),
+        };
+        let known: Vec<_> = self.certificates.iter().map(read).collect();
+        self.certificates_read = Some((Instant::now(), known.clone()));
+        known
+    }
+}
+
+impl LinkEntry {
+    fn report(&self) -> LinkReport {
+        LinkReport {
+            status: self.status.borrow().clone(),
+            sent_bytes_per_second: self.sent.per_second(),
+            received_bytes_per_second: self.received.per_second(),
+        }
+    }
+}
+
+impl RouteEntry {
+    fn report(&self, now: f64) -> RouteReport {
+        let mut status = self.status.borrow().clone();
+        if self.has_ended() {
+            status.state = RouteState::Stopped;
+        }
+        // A source's clock that is ahead of ours must not show as a negative age.
+        let age = |time: Option<f64>| time.map(|time| (now - time).max(0.0));
+        RouteReport {
+            balanced: status.outcomes.balance() && status.positions.balance(),
+            lag_seconds: age(status.replicated_through),
+            checkpoint_age_seconds: age(status.checkpointed),
+            records_per_second: self.records.per_second(),
+            bytes_per_second: self.bytes.per_second(),
+            status,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.status.has_changed().is_err()
+    }
+}
+
+fn settled_records(status: &RouteStatus) -> u64 {
+    status.outcomes.stored + status.outcomes.duplicate
+}
+
+#[cfg(test)]
+mod tests;

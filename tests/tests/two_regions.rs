@@ -1,0 +1,250 @@
+//! Whole sidecars between real servers: each test breaks one thing and then compares both ends.
+//!
+//! The target's duplicate window is the server's minimum, so that its dedupe cannot hide a fault of
+//! ours.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use async_nats::jetstream::stream;
+use causeway_tests::regions::{DEADLINE, SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+
+const LOSSY: (Duration, u32) = (Duration::from_millis(10), 10_000);
+
+fn target(name: &str) -> stream::Config {
+    stream::Config {
+        name: name.into(),
+        subjects: vec!["orders.>".into(), "pii.>".into()],
+        duplicate_window: Duration::from_millis(100),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_backlog_and_then_live_records() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup {
+        wan: LOSSY,
+        ..Setup::default()
+    })
+    .await?;
+    regions.publish(5_000).await?;
+    regions.verify().await?;
+    for _ in 0..20 {
+        regions.publish(1).await?;
+        regions.verify().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_not_leave_stays() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let jetstream = jetstream_of(&regions.us).await?;
+    for number in 0..50 {
+        jetstream
+            .publish(format!("pii.{number}"), "secret".into())
+            .await?
+            .await?;
+    }
+    regions.publish(50).await?;
+    regions.verify().await?;
+    let info = jetstream_of(&regions.eu)
+        .await?
+        .get_stream(TARGET)
+        .await?
+        .get_info()
+        .await?;
+    ensure!(info.state.messages == 50, "{} records", info.state.messages);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cut_longer_than_the_duplicate_window() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup {
+        wan: LOSSY,
+        ..Setup::default()
+    })
+    .await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    regions.await_target(2_000).await?;
+    regions.relay.cut();
+    publishing.await??; // takes far longer than the window of 100 ms
+    regions.relay.heal();
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn kill_9_of_the_target_sidecar_in_full_flow() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    for count in [1_000, 5_000, 9_000] {
+        regions.await_target(count).await?;
+        regions.kill_and_start_sidecar("eu").await?;
+    }
+    publishing.await??;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn kill_9_of_the_source_sidecar_in_full_flow() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    for count in [1_000, 5_000, 9_000] {
+        regions.await_target(count).await?;
+        regions.kill_and_start_sidecar("us").await?;
+    }
+    publishing.await??;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn kill_9_of_the_source_server() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(10_000).await?;
+    regions.us.kill().await?;
+    regions.us.restart().await?;
+    regions.publish(1_000).await?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_target_server_stopped_and_back() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    regions.await_target(2_000).await?;
+    regions.eu.stop().await?;
+    regions.eu.restart().await?;
+    publishing.await??;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn sidecars_paused_longer_than_the_duplicate_window() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    for region in ["eu", "us"] {
+        let publishing = regions.publish_in_background(10_000).await?;
+        regions.sidecar(region).pause()?;
+        publishing.await??; // takes far longer than the window of 100 ms
+        regions.sidecar(region).resume()?;
+        regions.verify().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_target_without_fast_ingest() -> Result<()> {
+    let setup = Setup {
+        target: Some(target(TARGET)),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    let publishing = regions.publish_in_background(10_000).await?;
+    regions.await_target(1_000).await?;
+    regions.kill_and_start_sidecar("eu").await?;
+    publishing.await??;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_target_server_of_2_10() -> Result<()> {
+    let setup = Setup {
+        target_version: Some(causeway::demo::provision::OLDEST_VERSION),
+        target: Some(target(TARGET)),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(5_000).await?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_deleted_store_with_the_route_alone_on_its_target() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(3_000).await?;
+    regions.verify().await?;
+    for region in ["us", "eu"] {
+        regions.sidecar(region).kill().await?;
+        std::fs::remove_dir_all(regions.state(region))?;
+        regions.start_sidecar(region)?;
+    }
+    regions.publish(3_000).await?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_deleted_store_with_others_on_the_target() -> Result<()> {
+    let setup = Setup {
+        route: "writers = \"shared\"".into(),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(1_000).await?;
+    regions.verify().await?;
+    // A local publisher of the target region writes behind the route's last record.
+    let local = jetstream_of(&regions.eu).await?;
+    local
+        .publish("pii.local", "{\"n\":1000}".into())
+        .await?
+        .await?;
+    regions.sidecar("eu").kill().await?;
+    std::fs::remove_dir_all(regions.state("eu"))?;
+    regions.start_sidecar("eu")?;
+    let us = jetstream_of(&regions.us).await?;
+    for number in 1_001..1_500 {
+        let body = format!("{{\"n\":{number}}}");
+        us.publish("orders.more", body.into()).await?.await?;
+    }
+    let read = causeway_tests::regions::read_numbers(&regions.eu, TARGET, 1_500);
+    let numbers = tokio::time::timeout(DEADLINE, read).await??;
+    ensure!(
+        numbers.iter().copied().eq(0..1_500),
+        "not each once in order: {numbers:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_region_is_refused() -> Result<()> {
+    let setup = Setup {
+        eu_certificate: "us",
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    let status = tokio::time::timeout(DEADLINE, regions.sidecar("eu").wait()).await??;
+    ensure!(
+        !status.success(),
+        "ran with the certificate of another region"
+    );
+    let log = regions.logs();
+    ensure!(log.contains("certificate is for us"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigterm_drains_and_exits_with_0() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    regions.await_target(1_000).await?;
+    for region in ["us", "eu"] {
+        regions.sidecar(region).terminate()?;
+        let status = tokio::time::timeout(DEADLINE, regions.sidecar(region).wait()).await??;
+        ensure!(status.success(), "{region}: {status}\n{}", regions.logs());
+        regions.start_sidecar(region)?;
+    }
+    publishing.await??;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_source_that_is_recreated_is_read_from_its_start() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(500).await?;
+    regions.verify().await?;
+    regions.sidecar("us").kill().await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.delete_stream(SOURCE).await?;
+    us.create_stream(target(SOURCE)).await?;
+    regions.publish(200).await?;
+    regions.start_sidecar("us")?;
+    regions.verify().await
+}

@@ -205,13 +205,15 @@ impl Receiver {
         self.ack_due = None;
         self.decoding = None;
         self.refused = None;
-        let keep = if matches!(self.phase, Phase::Publishing(_)) {
-            self.retained.len()
-        } else {
-            0
-        };
-        self.retained.truncate(keep);
-        self.decoded_len = self.retained.iter().map(|r| r.batch.body.len()).sum();
+        self.forget_orphans();
+    }
+
+    /// Records of a lane that is gone will be read again. They are kept only for a run under way.
+    fn forget_orphans(&mut self) {
+        if self.lane.is_none() && !matches!(self.phase, Phase::Publishing(_)) {
+            self.retained.clear();
+            self.decoded_len = 0;
+        }
     }
 
     /// The source has kept a rejected record aside: it sends the frame back.
@@ -383,10 +385,7 @@ impl Receiver {
                 };
             }
         }
-        if self.lane.is_none() && !matches!(self.phase, Phase::Publishing(_)) {
-            self.retained.clear();
-            self.decoded_len = 0;
-        }
+        self.forget_orphans();
     }
 
     /// A checkpoint asked for with `now` is durable.

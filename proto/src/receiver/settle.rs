@@ -65,8 +65,6 @@ impl Receiver {
             detail: "the target holds something else than it did".to_owned(),
         })));
         self.handle_lane_lost();
-        self.retained.clear();
-        self.decoded_len = 0;
     }
 
     /// Takes over what reconciliation found. With records under way, those that the target shows
@@ -323,6 +321,7 @@ impl Receiver {
             asked: false,
             retry_at: None,
         };
+        self.forget_orphans();
     }
 
     pub(super) fn stall(&mut self, stalled: Stalled) {

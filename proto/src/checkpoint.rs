@@ -11,7 +11,7 @@
 //! source  "CWSC" u8 version  u32 epoch  u64 created_ns  u64 watermark.seq  u64 watermark.stored_at
 //!                u64 first   u8 flags (1 first is known, 2 paused)                      u32 crc
 //! target  "CWTC" u8 version  u32 epoch  u64 at.seq  u64 at.stored_at  u64 target_seq
-//!                u64 created_ns  u8 flags (1 foreign records seen)                      u32 crc
+//!                u64 created_ns  u8 flags (1 foreign records seen, 2 target_seq shown)  u32 crc
 //! ```
 //! Numbers are big-endian.
 
@@ -28,6 +28,7 @@ const BODY_LEN: usize = 4 + 4 * 8 + 1;
 const FIRST_KNOWN: u8 = 1;
 const PAUSED: u8 = 2;
 const FOREIGN_SEEN: u8 = 1;
+const TARGET_SEQ_SHOWN: u8 = 2;
 
 /// What a source's bridge knows of a route towards one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,10 +51,13 @@ pub struct SourceCheckpoint {
 pub struct TargetCheckpoint {
     /// Epoch of `at`.
     pub source_epoch: Epoch,
-    /// The last source position that is settled.
+    /// The last record that is settled; without store time where none of the epoch is: the position
+    /// that its reading began behind.
     pub at: Position,
     /// The target's last sequence then.
     pub target_seq: TargetSeq,
+    /// Whether this route's own record stands at `target_seq`, as far as nobody removed it.
+    pub target_seq_shown: bool,
     /// Creation time of the target stream, in nanoseconds since the Unix epoch.
     pub target_created_ns: u64,
     /// Whether records of somebody else were found where the route should write alone.
@@ -129,7 +133,10 @@ impl TargetCheckpoint {
         value.extend(self.at.stored_at.0.to_be_bytes());
         value.extend(self.target_seq.0.to_be_bytes());
         value.extend(self.target_created_ns.to_be_bytes());
-        value.push(if self.foreign_seen { FOREIGN_SEEN } else { 0 });
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        value.push(
+            flag(self.foreign_seen, FOREIGN_SEEN) | flag(self.target_seq_shown, TARGET_SEQ_SHOWN),
+        );
         seal(value)
     }
 
@@ -143,12 +150,18 @@ impl TargetCheckpoint {
 
     fn decode_v1(body: &[u8]) -> Result<Self, CorruptValue> {
         let mut fields = Fields::new(body)?;
+        let source_epoch = Epoch(fields.u32());
+        let at = fields.position();
+        let target_seq = TargetSeq(fields.u64());
+        let target_created_ns = fields.u64();
+        let flags = fields.flags(FOREIGN_SEEN | TARGET_SEQ_SHOWN)?;
         Ok(Self {
-            source_epoch: Epoch(fields.u32()),
-            at: fields.position(),
-            target_seq: TargetSeq(fields.u64()),
-            target_created_ns: fields.u64(),
-            foreign_seen: fields.flags(FOREIGN_SEEN)? & FOREIGN_SEEN != 0,
+            source_epoch,
+            at,
+            target_seq,
+            target_seq_shown: flags & TARGET_SEQ_SHOWN != 0,
+            target_created_ns,
+            foreign_seen: flags & FOREIGN_SEEN != 0,
         })
     }
 }
@@ -244,6 +257,7 @@ mod tests {
             stored_at: StoredAt(8),
         },
         target_seq: TargetSeq(9),
+        target_seq_shown: false,
         target_created_ns: 10,
         foreign_seen: true,
     };

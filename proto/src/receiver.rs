@@ -205,13 +205,15 @@ impl Receiver {
         self.ack_due = None;
         self.decoding = None;
         self.refused = None;
-        let keep = if matches!(self.phase, Phase::Publishing(_)) {
-            self.retained.len()
-        } else {
-            0
-        };
-        self.retained.truncate(keep);
-        self.decoded_len = self.retained.iter().map(|r| r.batch.body.len()).sum();
+        self.forget_orphans();
+    }
+
+    /// Records of a lane that is gone will be read again. They are kept only for a run under way.
+    fn forget_orphans(&mut self) {
+        if self.lane.is_none() && !matches!(self.phase, Phase::Publishing(_)) {
+            self.retained.clear();
+            self.decoded_len = 0;
+        }
     }
 
     /// The source has kept a rejected record aside: it sends the frame back.
@@ -285,11 +287,23 @@ impl Receiver {
             if known && self.applied.epoch != Epoch(0) && epoch <= self.applied.epoch {
                 return Err(PeerMisbehaved::WrongEpoch(lane));
             }
-            self.applied.at = None;
-            self.applied.skip = 0;
+            self.begin_epoch(epoch, batch.follows);
         }
         self.applied.epoch = epoch;
         Ok(())
+    }
+
+    /// Nothing of this epoch is stored yet. That is durable before the first record of it is published:
+    /// a record found in the target behind this checkpoint is then certainly of this epoch.
+    fn begin_epoch(&mut self, epoch: Epoch, follows: SourceSeq) {
+        self.applied.epoch = epoch;
+        self.applied.at = Some(Position {
+            seq: follows,
+            ..Position::default()
+        });
+        self.applied.target_seq_shown = false;
+        self.applied.skip = 0;
+        self.save_before_going_on();
     }
 
     // --- What happened at the target -------------------------------------------------------------
@@ -299,7 +313,7 @@ impl Receiver {
         self.facts = Some(facts);
         let sole = self.config.sole && !self.foreign_seen;
         let window = self.config.window_suffices;
-        let reconciler = Reconciler::new(facts, self.newest(), sole, window);
+        let mut reconciler = Reconciler::new(facts, self.newest(), sole, window);
         let step = reconciler.start();
         self.phase = Phase::Reconciling {
             reconciler,
@@ -330,7 +344,7 @@ impl Receiver {
 
     /// A scan ended. A scan that failed is answered with `handle_target_down`.
     pub fn handle_scanned(&mut self, scanned: Scanned) {
-        let Phase::Reconciling { reconciler, .. } = &self.phase else {
+        let Phase::Reconciling { reconciler, .. } = &mut self.phase else {
             return;
         };
         let step = reconciler.handle_scanned(scanned);
@@ -371,10 +385,7 @@ impl Receiver {
                 };
             }
         }
-        if self.lane.is_none() && !matches!(self.phase, Phase::Publishing(_)) {
-            self.retained.clear();
-            self.decoded_len = 0;
-        }
+        self.forget_orphans();
     }
 
     /// A checkpoint asked for with `now` is durable.

@@ -39,10 +39,12 @@ pub struct Scanned {
 pub struct Applied {
     /// Epoch of `at`; 0 where it was rebuilt from provenance and is unknown.
     pub epoch: Epoch,
-    /// The last source position that is settled; `None` where nothing is.
+    /// The last record that is settled; `None` where nothing is.
     pub at: Option<Position>,
     /// The target's last sequence then.
     pub target_seq: TargetSeq,
+    /// Whether this route's own record was seen to take `target_seq`.
+    pub target_seq_shown: bool,
     /// Records behind `at`, in source order, that are stored although their names are not known.
     pub skip: u64,
 }
@@ -70,6 +72,15 @@ pub enum Step {
     Unknowable,
 }
 
+/// What a scan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Whether our last known record still stands where it stood.
+    Confirm,
+    /// What came behind what is known.
+    Behind,
+}
+
 /// One reconciliation.
 #[derive(Debug, Clone, Copy)]
 pub struct Reconciler {
@@ -78,6 +89,7 @@ pub struct Reconciler {
     sole: bool,
     window_suffices: bool,
     went_back: bool,
+    look: Look,
 }
 
 impl Reconciler {
@@ -100,15 +112,34 @@ impl Reconciler {
             sole,
             window_suffices,
             went_back,
+            look: Look::Behind,
         }
     }
 
     /// The first step.
-    pub fn start(&self) -> Step {
+    pub fn start(&mut self) -> Step {
+        // Where others write too, a target that lost its end may have grown beyond it again, so that
+        // its last sequence proves nothing: our last record must still stand in its place.
+        if let Some(known) = &self.known
+            && !self.sole
+            && known.target_seq_shown
+            && known.target_seq >= self.facts.first_seq
+        {
+            self.look = Look::Confirm;
+            return Step::Scan {
+                from: known.target_seq,
+                to: known.target_seq,
+            };
+        }
+        self.look_behind()
+    }
+
+    fn look_behind(&mut self) -> Step {
+        self.look = Look::Behind;
         let last = self.facts.last_seq;
         let from = match &self.known {
             Some(known) if known.target_seq == last => {
-                return self.done(self.applied(known), false);
+                return self.done(applied(known), false);
             }
             Some(known) => TargetSeq(known.target_seq.0 + 1),
             None if last == TargetSeq(0) => return self.done(Applied::default(), false),
@@ -126,39 +157,44 @@ impl Reconciler {
     }
 
     /// The scan's result.
-    pub fn handle_scanned(&self, scanned: Scanned) -> Step {
-        let known = self.known.as_ref().map(|known| self.applied(known));
+    pub fn handle_scanned(&mut self, scanned: Scanned) -> Step {
+        if self.look == Look::Confirm {
+            let at = self.known.map(|known| known.at);
+            let another = match scanned.last {
+                Some(found) => at.is_some_and(|at| found.source.seq > at.seq),
+                None => scanned.foreign > 0,
+            };
+            if another {
+                self.went_back = true;
+                self.known = None;
+            }
+            return self.look_behind();
+        }
+        let known = self.known.as_ref().map(applied);
         let epoch = known.map_or(Epoch(0), |known| known.epoch);
         let anchor = match scanned.last {
-            Some(found) => {
-                let target_seq = found.target_seq;
-                Some(Applied {
-                    epoch,
-                    at: Some(found.source),
-                    target_seq,
-                    skip: 0,
-                })
-            }
+            Some(found) => Some(Applied {
+                epoch,
+                at: Some(found.source),
+                target_seq: found.target_seq,
+                target_seq_shown: true,
+                skip: 0,
+            }),
             None => known,
         };
         let alone = self.sole && scanned.foreign == 0;
         let proven = self.facts.evidence_stays || self.window_suffices;
         let target_seq = self.facts.last_seq;
         let applied = match anchor {
-            Some(anchor) if scanned.unseen_behind == 0 => Applied {
-                target_seq,
-                ..anchor
-            },
             // Nobody else writes, so every sequence behind the anchor was one of our records.
             Some(anchor) if alone => Applied {
                 target_seq,
+                target_seq_shown: anchor.target_seq_shown && scanned.unseen_behind == 0,
                 skip: scanned.unseen_behind,
                 ..anchor
             },
-            Some(anchor) if proven => Applied {
-                target_seq,
-                ..anchor
-            },
+            // Behind the anchor are records of others.
+            Some(anchor) if proven || scanned.unseen_behind == 0 => anchor,
             // Nothing of ours is there. A stream that keeps its newest records would show it.
             None if proven || self.went_back || self.nothing_ever_left(&scanned) => Applied {
                 target_seq,
@@ -174,21 +210,22 @@ impl Reconciler {
         self.facts.first_seq <= TargetSeq(1) && scanned.unseen_behind == 0
     }
 
-    fn applied(&self, known: &TargetCheckpoint) -> Applied {
-        Applied {
-            epoch: known.source_epoch,
-            at: Some(known.at),
-            target_seq: known.target_seq,
-            skip: 0,
-        }
-    }
-
     fn done(&self, applied: Applied, foreign: bool) -> Step {
         Step::Done {
             applied,
             went_back: self.went_back,
             foreign_seen: foreign && self.sole,
         }
+    }
+}
+
+fn applied(known: &TargetCheckpoint) -> Applied {
+    Applied {
+        epoch: known.source_epoch,
+        at: Some(known.at),
+        target_seq: known.target_seq,
+        target_seq_shown: known.target_seq_shown,
+        skip: 0,
     }
 }
 
@@ -218,6 +255,7 @@ mod tests {
             source_epoch: Epoch(2),
             at: position(source),
             target_seq: TargetSeq(target),
+            target_seq_shown: true,
             target_created_ns: 5,
             foreign_seen: false,
         }
@@ -227,6 +265,7 @@ mod tests {
         let last = Some(Evidence {
             source: position(source),
             target_seq: TargetSeq(target),
+            target_seq_shown: true,
         });
         Scanned {
             last,
@@ -235,7 +274,7 @@ mod tests {
         }
     }
 
-    fn applied(step: Step) -> Applied {
+    fn found_out(step: Step) -> Applied {
         match step {
             Step::Done { applied, .. } => applied,
             other => panic!("not done: {other:?}"),
@@ -244,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_current_checkpoint_needs_no_look() {
-        let r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
-        let got = applied(r.start());
+        let mut r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
+        let got = found_out(r.start());
         assert_eq!(
             (got.at, got.epoch, got.skip),
             (Some(position(20)), Epoch(2), 0)
@@ -254,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
-        let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+        let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
         assert_eq!(
             r.start(),
             Step::Scan {
@@ -262,7 +301,7 @@ mod tests {
                 to: TargetSeq(10)
             }
         );
-        let got = applied(r.handle_scanned(found(24, 10, 0, 0)));
+        let got = found_out(r.handle_scanned(found(24, 10, 0, 0)));
         assert_eq!(
             (got.at, got.target_seq, got.skip),
             (Some(position(24)), TargetSeq(10), 0)
@@ -271,8 +310,8 @@ mod tests {
 
     #[test]
     fn a_sole_writer_counts_what_was_consumed() {
-        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
-        let got = applied(r.start());
+        let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
+        let got = found_out(r.start());
         assert_eq!(
             (got.at, got.target_seq, got.skip),
             (Some(position(20)), TargetSeq(11), 3)
@@ -281,15 +320,52 @@ mod tests {
 
     #[test]
     fn a_shared_work_queue_proves_nothing() {
-        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, false);
+        let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, false);
         assert_eq!(r.start(), Step::Unknowable);
-        let r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, true);
-        assert_eq!(applied(r.start()).skip, 0);
+        let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, true);
+        assert_eq!(found_out(r.start()).skip, 0);
+    }
+
+    #[test]
+    fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
+        let confirm = Step::Scan {
+            from: TargetSeq(8),
+            to: TargetSeq(8),
+        };
+        let whole = Step::Scan {
+            from: TargetSeq(1),
+            to: TargetSeq(10),
+        };
+        let start = || {
+            let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), false, false);
+            assert_eq!(r.start(), confirm);
+            r
+        };
+        let mut intact = start();
+        let behind = Step::Scan {
+            from: TargetSeq(9),
+            to: TargetSeq(10),
+        };
+        assert_eq!(intact.handle_scanned(found(20, 8, 0, 0)), behind);
+        let mut overwritten = start();
+        let foreign = Scanned {
+            foreign: 1,
+            ..Scanned::default()
+        };
+        assert_eq!(overwritten.handle_scanned(foreign), whole);
+        let mut step = start();
+        assert_eq!(
+            step.handle_scanned(Scanned {
+                unseen_behind: 1,
+                ..Scanned::default()
+            }),
+            behind
+        );
     }
 
     #[test]
     fn a_target_that_went_back_is_searched_whole() {
-        let r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
+        let mut r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
         assert_eq!(
             r.start(),
             Step::Scan {
@@ -310,15 +386,15 @@ mod tests {
 
     #[test]
     fn an_empty_target_is_fresh_and_a_lost_store_on_a_work_queue_is_not_guessed() {
-        let fresh = Reconciler::new(facts(1, 0, true), None, true, false);
-        assert_eq!(applied(fresh.start()), Applied::default());
-        let lost = Reconciler::new(facts(9, 8, false), None, true, false);
+        let mut fresh = Reconciler::new(facts(1, 0, true), None, true, false);
+        assert_eq!(found_out(fresh.start()), Applied::default());
+        let mut lost = Reconciler::new(facts(9, 8, false), None, true, false);
         assert_eq!(lost.start(), Step::Unknowable);
     }
 
     #[test]
     fn foreign_records_in_a_sole_writers_target_are_reported() {
-        let r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+        let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
         let step = r.handle_scanned(found(21, 9, 1, 0));
         assert!(matches!(
             step,

@@ -1,10 +1,11 @@
 //! Where a source reads on when a lane opens, and whether the stream it reads is still the one it knew.
 //!
-//! The target knows best what it has: its `Resume` names the last position stored there. The source
+//! The target knows best what it has: its `Resume` names the last record settled there. The source
 //! only checks that this position still means the same record, because a stream that was deleted,
-//! restored or rolled back counts its sequences anew (DESIGN: Identity, epoch).
+//! restored or rolled back counts its sequences anew (DESIGN: Identity, epoch). This is the one place
+//! where an incarnation is judged: a position without a name, such as the end of a gap, proves nothing.
 
-use crate::id::{Epoch, Position, SourceSeq, StoredAt};
+use crate::id::{Epoch, Position, SourceSeq};
 
 /// What the source's bridge learnt of its stream just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,22 +14,18 @@ pub struct SourceFacts {
     pub first_seq: SourceSeq,
     /// Last sequence the stream has given out.
     pub last_seq: SourceSeq,
-    /// Store time of the record at the position in question; `None` where no record stands there now.
-    pub record_at: Option<StoredAt>,
+    /// First sequence whose record was stored after the record of the position in question, or
+    /// `last_seq + 1`. Where that very record stands in its place, or the position names none, this
+    /// is the next sequence.
+    pub younger_from: SourceSeq,
 }
 
 impl SourceFacts {
-    /// Whether `known` can be a position of this very stream.
+    /// Whether `known` is a position of this very stream. A stream stores in the order of time, so
+    /// that a younger record at an older place was stored after the stream went back, whether or not
+    /// the record of the position itself is still there.
     fn holds(&self, known: Position) -> bool {
-        if self.last_seq < known.seq {
-            return false; // the stream went back: sequences will be given out again
-        }
-        match self.record_at {
-            // A position without store time names a gap, which any record there contradicts only
-            // if it could not have been filtered; the sequence check above is all we have.
-            Some(stored_at) => known.stored_at == StoredAt(0) || stored_at == known.stored_at,
-            None => true, // deleted or expired since: a gap, not an epoch
-        }
+        known.seq <= self.last_seq && known.seq < self.younger_from
     }
 }
 
@@ -41,14 +38,6 @@ pub struct ReadFrom {
     pub follows: SourceSeq,
     /// Whether the target's position was of another incarnation, so that reading starts over.
     pub started_over: bool,
-}
-
-/// Whether the source stream is still the one that the checkpoint describes.
-///
-/// `watermark` is the checkpointed position and `facts.record_at` what stands there now. Only a
-/// contradiction raises the epoch: `created` alone changes on restore and stays on a roll-back.
-pub fn same_incarnation(watermark: Position, facts: &SourceFacts) -> bool {
-    watermark.seq == SourceSeq(0) || facts.holds(watermark)
 }
 
 /// Decides where a lane starts.
@@ -65,33 +54,39 @@ pub fn read_from(
     after: Option<Position>,
     facts: &SourceFacts,
 ) -> ReadFrom {
-    let Some(after) = after else {
-        return ReadFrom {
-            epoch: own.max(known_epoch),
-            follows: first,
-            started_over: false,
-        };
-    };
+    let known = own.max(known_epoch);
     let raised_here = known_epoch != Epoch(0) && own > known_epoch;
-    if raised_here {
-        return ReadFrom {
-            epoch: own,
+    match after {
+        Some(after) if !raised_here => {
+            if facts.holds(after) {
+                continue_behind(known, after.seq)
+            } else {
+                // Records that are older than the last one settled are the same as before: a stream
+                // that was rolled back has them still, one that was made anew has none.
+                start_over(known, facts.younger_from)
+            }
+        }
+        _ if facts.last_seq < first => start_over(known, facts.first_seq),
+        _ => ReadFrom {
+            epoch: known,
             follows: first,
-            started_over: true,
-        };
+            started_over: raised_here,
+        },
     }
-    if facts.holds(after) {
-        let epoch = own.max(known_epoch);
-        return ReadFrom {
-            epoch,
-            follows: after.seq,
-            started_over: false,
-        };
-    }
-    let follows = SourceSeq(facts.first_seq.0.saturating_sub(1));
+}
+
+fn continue_behind(epoch: Epoch, follows: SourceSeq) -> ReadFrom {
     ReadFrom {
-        epoch: Epoch(own.max(known_epoch).0 + 1),
+        epoch,
         follows,
+        started_over: false,
+    }
+}
+
+fn start_over(known: Epoch, from: SourceSeq) -> ReadFrom {
+    ReadFrom {
+        epoch: Epoch(known.0 + 1),
+        follows: SourceSeq(from.0.saturating_sub(1)),
         started_over: true,
     }
 }
@@ -99,6 +94,7 @@ pub fn read_from(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::StoredAt;
 
     fn at(seq: u64, time: u64) -> Position {
         Position {
@@ -107,17 +103,17 @@ mod tests {
         }
     }
 
-    fn facts(first: u64, last: u64, record_at: Option<u64>) -> SourceFacts {
+    fn facts(first: u64, last: u64, younger_from: u64) -> SourceFacts {
         SourceFacts {
             first_seq: SourceSeq(first),
             last_seq: SourceSeq(last),
-            record_at: record_at.map(StoredAt),
+            younger_from: SourceSeq(younger_from),
         }
     }
 
     #[test]
     fn a_new_target_reads_from_the_start() {
-        let got = read_from(Epoch(1), SourceSeq(41), Epoch(0), None, &facts(1, 90, None));
+        let got = read_from(Epoch(1), SourceSeq(41), Epoch(0), None, &facts(1, 90, 1));
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
             (Epoch(1), SourceSeq(41), false)
@@ -131,7 +127,7 @@ mod tests {
             SourceSeq(0),
             Epoch(3),
             Some(at(7, 70)),
-            &facts(1, 9, Some(70)),
+            &facts(1, 9, 8),
         );
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
@@ -146,7 +142,7 @@ mod tests {
             SourceSeq(0),
             Epoch(1),
             Some(at(7, 70)),
-            &facts(9, 12, None),
+            &facts(9, 12, 9),
         );
         assert_eq!((got.follows, got.started_over), (SourceSeq(7), false));
     }
@@ -158,7 +154,7 @@ mod tests {
             SourceSeq(0),
             Epoch(1),
             Some(at(7, 70)),
-            &facts(1, 9, Some(71)),
+            &facts(1, 9, 1),
         );
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
@@ -173,7 +169,7 @@ mod tests {
             SourceSeq(0),
             Epoch(2),
             Some(at(7, 70)),
-            &facts(1, 5, None),
+            &facts(1, 5, 1),
         );
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
@@ -188,7 +184,7 @@ mod tests {
             SourceSeq(4),
             Epoch(2),
             Some(at(7, 70)),
-            &facts(1, 9, Some(70)),
+            &facts(1, 9, 8),
         );
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
@@ -203,7 +199,7 @@ mod tests {
             SourceSeq(0),
             Epoch(0),
             Some(at(7, 70)),
-            &facts(1, 9, Some(70)),
+            &facts(1, 9, 8),
         );
         assert_eq!((same.epoch, same.follows), (Epoch(3), SourceSeq(7)));
         let other = read_from(
@@ -211,17 +207,29 @@ mod tests {
             SourceSeq(0),
             Epoch(0),
             Some(at(7, 70)),
-            &facts(1, 9, Some(1)),
+            &facts(1, 9, 1),
         );
         assert_eq!((other.epoch, other.started_over), (Epoch(4), true));
     }
 
     #[test]
-    fn incarnation_is_told_by_the_record_not_by_the_creation_date() {
-        assert!(same_incarnation(at(0, 0), &facts(1, 0, None)));
-        assert!(same_incarnation(at(5, 50), &facts(1, 9, Some(50))));
-        assert!(same_incarnation(at(5, 50), &facts(7, 9, None)));
-        assert!(!same_incarnation(at(5, 50), &facts(1, 9, Some(51))));
-        assert!(!same_incarnation(at(5, 50), &facts(1, 4, None)));
+    fn what_a_rolled_back_stream_still_has_is_not_read_again() {
+        let (first, known) = (SourceSeq(0), Some(at(7, 70)));
+        for rolled_back in [facts(1, 9, 6), facts(1, 5, 6)] {
+            let got = read_from(Epoch(1), first, Epoch(1), known, &rolled_back);
+            assert_eq!(
+                (got.epoch, got.follows, got.started_over),
+                (Epoch(2), SourceSeq(5), true)
+            );
+        }
+    }
+
+    #[test]
+    fn a_start_beyond_the_stream_is_of_another_one() {
+        let got = read_from(Epoch(1), SourceSeq(40), Epoch(0), None, &facts(1, 9, 1));
+        assert_eq!(
+            (got.epoch, got.follows, got.started_over),
+            (Epoch(2), SourceSeq(0), true)
+        );
     }
 }

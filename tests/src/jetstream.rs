@@ -284,11 +284,14 @@ impl SimStream {
         scanned
     }
 
-    /// Store time of the record at a sequence.
-    pub fn stored_at(&self, seq: SourceSeq) -> Option<StoredAt> {
-        self.messages
-            .get(&seq.0)
-            .map(|stored| StoredAt(stored.stored_at))
+    /// First sequence whose record was stored after the record of a position.
+    pub fn younger_from(&self, position: Position) -> SourceSeq {
+        if position.stored_at == StoredAt(0) {
+            return SourceSeq(position.seq.0 + 1);
+        }
+        let is_younger = |stored: &Stored| stored.stored_at > position.stored_at.0;
+        let first = self.messages.iter().find(|(_, stored)| is_younger(stored));
+        SourceSeq(first.map_or(self.last_seq + 1, |(seq, _)| *seq))
     }
 }
 

@@ -1,14 +1,16 @@
 //! What Causeway's proofs are made of.
 //!
-//! [`regions`] runs whole sidecars between real servers.
-//!
 //! The simulation: two regions in virtual time, driven as the bridge drives them (`world`), over a link
 //! that loses and delays (`net`), between servers and disks that forget (`jetstream`, `disk`), judged
 //! from outside (`oracle`). A seed fixes everything that happens.
+//!
+//! The real thing: two servers and two sidecars on this machine (`regions`).
 
 pub mod disk;
 pub mod jetstream;
 pub mod net;
 pub mod oracle;
-pub mod regions;
 pub mod world;
+
+#[cfg(feature = "servers")]
+pub mod regions;

@@ -18,6 +18,8 @@ use crate::world::route::Path;
 pub struct RouteBook {
     /// Stored at the target: store time at the source, sequence in the target.
     accepted: BTreeMap<u64, u64>,
+    /// Stored in a target that was deleted since.
+    deleted: BTreeSet<u64>,
     /// Kept aside in the source's region.
     aside: BTreeSet<u64>,
     /// Dropped because their time to live was over.
@@ -124,7 +126,17 @@ impl Oracle {
         }
     }
 
-    /// A stream holds nothing behind `through` any more, or (0) is another one.
+    /// A stream is deleted and made anew. What was stored in it was accepted all the same.
+    pub fn recreated(&mut self, region: usize, stream: usize, now: Duration) {
+        for (path, book) in self.paths.iter().zip(&mut self.books) {
+            if (path.to, path.target) == (region, stream) {
+                book.deleted.extend(book.accepted.keys());
+            }
+        }
+        self.went_back(region, stream, 0, now);
+    }
+
+    /// A stream holds nothing behind `through` any more.
     pub fn went_back(&mut self, region: usize, stream: usize, through: u64, now: Duration) {
         for (path, book) in self.paths.iter().zip(&mut self.books) {
             if (path.to, path.target) == (region, stream) {
@@ -139,8 +151,8 @@ impl Oracle {
         }
     }
 
-    /// A route's store is gone: what it knew may be known worse from now on.
-    pub fn store_lost(&mut self, route: usize) {
+    /// A bridge was killed: what it had not written to its disk it has forgotten.
+    pub fn bridge_killed(&mut self, route: usize) {
         self.books[route].checkpoint = None;
     }
 
@@ -242,7 +254,7 @@ impl Oracle {
 
     fn fault(&self, route: usize, stored_at: u64, message: &Message) -> Option<&'static str> {
         let book = &self.books[route];
-        let accepted = book.accepted.contains_key(&stored_at);
+        let accepted = book.accepted.contains_key(&stored_at) || book.deleted.contains(&stored_at);
         let expired = book.expired.contains(&stored_at);
         let aside = book.aside.contains(&stored_at);
         match self.fate(route, message) {

@@ -67,6 +67,7 @@ pub struct World {
     drains: Vec<u64>,
     oracle: Oracle,
     connections: u64,
+    questions: u64,
     runs: u64,
     messages: u64,
     trouble_ends: Duration,
@@ -108,6 +109,7 @@ impl World {
             drains: vec![0; paths.len()],
             oracle: Oracle::new(paths),
             connections: 0,
+            questions: 0,
             runs: 0,
             messages: 0,
             trouble_ends: options.trouble,
@@ -251,11 +253,12 @@ impl World {
             }
             BridgeEvent::Found {
                 route,
+                question,
                 facts,
                 reader,
                 created_ns,
             } => {
-                self.found(route, facts, reader, created_ns);
+                self.found(route, question, facts, reader, created_ns);
             }
             BridgeEvent::Read(route) => self.read(route),
             BridgeEvent::Sent(route) => self.sent(route),

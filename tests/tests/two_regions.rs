@@ -3,6 +3,8 @@
 //! The target's duplicate window is the server's minimum, so that its dedupe cannot hide a fault of
 //! ours.
 
+#![cfg(feature = "servers")]
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

@@ -18,8 +18,8 @@ impl Receiver {
             } => {
                 if went_back {
                     self.out.push_back(Action::Report(Report::TargetWentBack));
-                    self.reopen_after_going_back(&applied);
                 }
+                self.reopen_elsewhere(&applied, went_back);
                 if foreign_seen && !self.foreign_seen {
                     self.foreign_seen = true;
                     self.out.push_back(Action::Report(Report::ForeignWriter));
@@ -39,48 +39,49 @@ impl Receiver {
                 });
             }
             Step::Scan { .. } => {
-                if let Phase::Reconciling { step: current, .. } = &mut self.phase {
+                if let Phase::Reconciling {
+                    step: current,
+                    asked,
+                    ..
+                } = &mut self.phase
+                {
                     *current = step;
+                    *asked = false;
                 }
             }
         }
     }
 
-    /// Records on the way build on what the target lost: they are dropped and the source is asked
-    /// to open the lane anew, further back.
-    fn reopen_after_going_back(&mut self, applied: &Applied) {
+    /// Records on the way build on what the target lost, or the source was told another resume point:
+    /// they are dropped, and the source is asked to open the lane anew.
+    fn reopen_elsewhere(&mut self, applied: &Applied, went_back: bool) {
         let Some(lane) = &self.lane else { return };
-        if applied.at == self.applied.at {
+        if applied.at == self.applied.at || (self.follows.is_some() && !went_back) {
             return;
         }
-        let reason = LaneCloseReason::TargetReset;
-        let detail = "the target stream went back".to_owned();
-        let id = lane.id;
         self.out.push_back(Action::Send(Frame::CloseLane(CloseLane {
-            lane: id,
-            reason,
-            detail,
+            lane: lane.id,
+            reason: LaneCloseReason::TargetReset,
+            detail: "the target holds something else than it did".to_owned(),
         })));
         self.handle_lane_lost();
-        self.retained.clear();
-        self.decoded_len = 0;
     }
 
     /// Takes over what reconciliation found. With records under way, those that the target shows
-    /// by name are settled; a position of another epoch matches none of them and settles nothing.
+    /// by name are settled.
     fn adopt(&mut self, applied: Applied) {
         if self.follows.is_none() {
             self.applied = applied;
             return;
         }
         self.applied.target_seq = applied.target_seq;
+        self.applied.target_seq_shown = applied.target_seq_shown;
         self.applied.skip = applied.skip;
         let Some(at) = applied.at else { return };
-        let Some(stored) = self.stored_through(at) else {
-            return;
-        };
-        self.settle_records(stored);
-        self.applied.at = self.applied.at.max(Some(at));
+        if let Some(stored) = self.stored_through(at) {
+            self.applied.at = Some(at);
+            self.settle_records(stored);
+        }
     }
 
     /// How many unsettled records end with the one named `at`; `None` if it is not among them.
@@ -133,11 +134,11 @@ impl Receiver {
                 seq: record.seq,
                 stored_at: record.stored_at,
             };
-            if self.applied.skip > 0 {
+            if self.is_denied(record.subject) {
+                self.outcome(|outcomes| outcomes.denied += 1);
+            } else if self.applied.skip > 0 {
                 self.applied.skip -= 1;
                 self.outcome(|outcomes| outcomes.duplicate += 1);
-            } else if self.is_denied(record.subject) {
-                self.outcome(|outcomes| outcomes.denied += 1);
             } else {
                 return;
             }
@@ -184,12 +185,6 @@ impl Receiver {
         };
         self.decoded_len -= head.batch.body.len();
         let through = head.batch.through;
-        if self.applied.at.is_none_or(|at| at.seq < through) {
-            self.applied.at = Some(Position {
-                seq: through,
-                ..Position::default()
-            });
-        }
         if let Some(lane) = &mut self.lane {
             lane.release(head.wire_len);
             self.ack_due = Some((through, lane.outcomes));
@@ -250,6 +245,7 @@ impl Receiver {
     pub(super) fn settle_stored(&mut self, run: &Run, result: &RunResult) {
         if let Some(last_seq) = result.last_seq {
             self.applied.target_seq = last_seq;
+            self.applied.target_seq_shown = true;
         }
         if let Some(position) = run.position(result.stored - 1) {
             self.applied.at = Some(position);
@@ -297,7 +293,7 @@ impl Receiver {
 
     /// Arithmetic on the target's sequences must never count a record that took none, so what passed
     /// without one is durable before the next takes one.
-    fn save_before_going_on(&mut self) {
+    pub(super) fn save_before_going_on(&mut self) {
         self.save(true);
         self.saving = self.save_due == Some(true);
     }
@@ -306,13 +302,13 @@ impl Receiver {
         let (Some(at), Some(facts)) = (self.applied.at, self.facts) else {
             return;
         };
-        if self.applied.skip > 0 {
-            return; // `at` names the position before records that are stored: keep the old anchor
-        }
+        // Each record that is stored and not yet passed took one sequence behind that of `at`.
+        let target_seq = TargetSeq(self.applied.target_seq.0 - self.applied.skip);
         self.checkpoint = Some(TargetCheckpoint {
             source_epoch: self.applied.epoch,
             at,
-            target_seq: self.applied.target_seq,
+            target_seq,
+            target_seq_shown: self.applied.target_seq_shown,
             target_created_ns: facts.created_ns,
             foreign_seen: self.foreign_seen,
         });
@@ -325,6 +321,7 @@ impl Receiver {
             asked: false,
             retry_at: None,
         };
+        self.forget_orphans();
     }
 
     pub(super) fn stall(&mut self, stalled: Stalled) {

@@ -55,6 +55,8 @@ pub enum BridgeEvent {
     Found {
         /// The route.
         route: usize,
+        /// Which question this answers.
+        question: u64,
         /// The answer, or that the server did not answer.
         facts: Option<SourceFacts>,
         /// Generation of the server and incarnation of the stream.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::{Event, Fault, World, target_key};
+use super::{Event, Fault, World};
 use crate::net::{SIDES, SILENCE_MAX};
 
 impl World {
@@ -137,6 +137,7 @@ impl World {
             }
             if route.path.to == region {
                 route.inbound = None;
+                self.oracle.bridge_killed(number);
             }
         }
         let bridge = &mut self.bridges[region];
@@ -160,15 +161,6 @@ impl World {
         }
         self.tell(|| format!("store {region} is deleted"));
         self.bridges[region].store.wipe();
-        for number in 0..self.routes.len() {
-            if self.bridges[region]
-                .store
-                .get(&target_key(number))
-                .is_none()
-            {
-                self.oracle.store_lost(number);
-            }
-        }
     }
 
     /// A bridge does nothing for a while.
@@ -216,7 +208,7 @@ impl World {
     /// Deletes a stream and makes it anew.
     pub fn recreate(&mut self, region: usize, stream: usize) {
         self.servers[region].streams[stream].recreate(self.now);
-        self.oracle.went_back(region, stream, 0, self.now);
+        self.oracle.recreated(region, stream, self.now);
     }
 
     /// Puts a stream back by so many records.

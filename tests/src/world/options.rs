@@ -204,23 +204,29 @@ impl Options {
         options
     }
 
-    /// What nobody can promise: a work queue shows nothing of what was consumed, so that with the
-    /// store gone, the target's tail gone or the source's records gone nothing proves where it stands.
+    /// What nobody can promise. A work queue shows nothing of what was consumed: with the store, the
+    /// target's end or the source's records gone, nothing proves where it stands. A target that others
+    /// write too proves it only by our own records: they must neither be removed (limits, purges) nor
+    /// be put back behind the back of a bridge that is connected.
     fn leave_out_the_impossible(&mut self) {
-        if self.work_queue {
+        use Fault as F;
+        let impossible: &[Fault] = if self.work_queue {
+            &[
+                F::StoreDeleted,
+                F::PowerLost,
+                F::Purge,
+                F::SourceRecreated,
+                F::SourceRolledBack,
+                F::TargetRecreated,
+            ]
+        } else if self.shape == Shape::Mirrored {
+            &[F::Purge, F::SourceRolledBack]
+        } else {
+            &[]
+        };
+        self.faults.retain(|fault| !impossible.contains(fault));
+        if self.work_queue || self.shape == Shape::Mirrored {
             self.source_max = None;
-            self.faults.retain(|fault| {
-                use Fault as F;
-                let unprovable = [
-                    F::StoreDeleted,
-                    F::PowerLost,
-                    F::Purge,
-                    F::SourceRecreated,
-                    F::SourceRolledBack,
-                    F::TargetRecreated,
-                ];
-                !unprovable.contains(fault)
-            });
         }
     }
 }

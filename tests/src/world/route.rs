@@ -7,7 +7,7 @@ use std::time::Duration;
 use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::codec::{EncodedBatch, LaneDecoder, LaneEncoder};
 use causeway_proto::frame::{LaneClass, Resume};
-use causeway_proto::id::{ClassName, LaneId, RegionId, RouteName, StreamName};
+use causeway_proto::id::{ClassName, Epoch, LaneId, RegionId, RouteName, StreamName};
 use causeway_proto::receiver::{Action, Receiver, ReceiverConfig};
 use causeway_proto::residency::{Regions, ResidencyClass, ResidencyPolicy};
 use causeway_proto::sender::{Sender, SenderConfig};
@@ -88,10 +88,8 @@ pub struct Outbound {
     pub checkpoint: SourceCheckpoint,
     /// What was written last.
     pub saved: SourceCheckpoint,
-    /// The stream was compared with the checkpoint since the last lane.
-    pub known: bool,
-    /// A question to the source is under way.
-    pub finding: bool,
+    /// The question to the source that is under way.
+    pub finding: Option<u64>,
     /// The target's answer, until the source's facts are known.
     pub resume: Option<Resume>,
     /// The lane's compression.
@@ -149,13 +147,16 @@ pub struct Inbound {
 impl Outbound {
     /// A driver as a new process makes it.
     pub fn new(config: SenderConfig, known: Option<SourceCheckpoint>) -> Self {
-        let checkpoint = known.unwrap_or_default();
+        let fresh = SourceCheckpoint {
+            epoch: Epoch(1),
+            ..SourceCheckpoint::default()
+        };
+        let checkpoint = known.unwrap_or(fresh);
         Self {
             sender: Sender::new(config, checkpoint.epoch, checkpoint.watermark),
             checkpoint,
             saved: checkpoint,
-            known: false,
-            finding: false,
+            finding: None,
             resume: None,
             encoder: None,
             ready: None,

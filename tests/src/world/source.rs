@@ -5,9 +5,9 @@ use std::time::Duration;
 use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneEncoder};
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
-use causeway_proto::id::{Epoch, Position, SourceSeq, StoredAt};
+use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
-use causeway_proto::resume::{SourceFacts, same_incarnation};
+use causeway_proto::resume::SourceFacts;
 use causeway_proto::sender::Admission;
 use rand::Rng;
 
@@ -75,7 +75,7 @@ impl World {
         outbound.encoder = None;
         outbound.ready = None;
         outbound.resume = None;
-        outbound.known = false;
+        outbound.finding = None;
     }
 
     /// We end the lane ourselves.
@@ -107,7 +107,7 @@ impl World {
         let facts = (server.up && server.quorum).then(|| SourceFacts {
             first_seq: SourceSeq(stream.first_seq()),
             last_seq: SourceSeq(stream.last_seq),
-            record_at: stream.stored_at(position.seq),
+            younger_from: stream.younger_from(position),
         });
         let reader = (server.generation, stream.incarnation);
         let created_ns = stream.created_ns;
@@ -115,10 +115,12 @@ impl World {
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };
-        outbound.finding = true;
+        self.questions += 1;
+        outbound.finding = Some(self.questions);
         outbound.asked_at = self.now;
         let event = BridgeEvent::Found {
             route: number,
+            question: self.questions,
             facts,
             reader,
             created_ns,
@@ -129,6 +131,7 @@ impl World {
     pub(super) fn found(
         &mut self,
         number: usize,
+        question: u64,
         facts: Option<SourceFacts>,
         reader: (u64, u64),
         created_ns: u64,
@@ -138,37 +141,22 @@ impl World {
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };
-        outbound.finding = false;
+        if outbound
+            .finding
+            .take_if(|asked| *asked == question)
+            .is_none()
+        {
+            return; // asked for a lane that is closed
+        }
         let Some(facts) = facts else {
             outbound.retry_at = Some(now + RETRY);
             return self.later(from, RETRY, BridgeEvent::Wake);
         };
         outbound.checkpoint.first.get_or_insert(SourceSeq(0));
-        if outbound.known {
+        outbound.checkpoint.stream_created_ns = created_ns;
+        if outbound.resume.is_some() {
             self.begin_reading(number, &facts, reader);
-        } else {
-            self.judge_incarnation(number, &facts, created_ns);
         }
-    }
-
-    fn judge_incarnation(&mut self, number: usize, facts: &SourceFacts, created_ns: u64) {
-        let Some(outbound) = self.routes[number].outbound.as_mut() else {
-            return;
-        };
-        outbound.known = true;
-        let checkpoint = &mut outbound.checkpoint;
-        let first_time = checkpoint.epoch == Epoch(0);
-        if first_time || !same_incarnation(checkpoint.watermark, facts) {
-            checkpoint.epoch = Epoch(checkpoint.epoch.0 + 1);
-            if !first_time {
-                checkpoint.first = Some(SourceSeq(facts.first_seq.0.saturating_sub(1)));
-                checkpoint.watermark = Position::default();
-            }
-            outbound
-                .sender
-                .raise_epoch(checkpoint.epoch, checkpoint.watermark);
-        }
-        checkpoint.stream_created_ns = created_ns;
     }
 
     fn begin_reading(&mut self, number: usize, facts: &SourceFacts, reader: (u64, u64)) {
@@ -278,7 +266,7 @@ impl World {
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };
-        let idle = !outbound.finding && outbound.retry_at.is_none();
+        let idle = outbound.finding.is_none() && outbound.retry_at.is_none();
         if idle && has_session && outbound.sender.lane().is_none() {
             self.open_lane(number);
         } else if idle && let Some(resume) = &outbound.resume {
@@ -297,9 +285,8 @@ impl World {
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };
-        if !outbound.known {
-            let watermark = outbound.checkpoint.watermark;
-            return self.find(number, watermark);
+        if outbound.checkpoint.first.is_none() {
+            return self.find(number, Position::default()); // what `start` comes to
         }
         let lane = self.new_lane(from, number);
         let Some(outbound) = self.routes[number].outbound.as_mut() else {

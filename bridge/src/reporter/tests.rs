@@ -113,7 +113,7 @@ impl Leg {
         let facts = SourceFacts {
             first_seq: SourceSeq(1),
             last_seq: SourceSeq(last_seq),
-            record_at: None,
+            younger_from: SourceSeq(1),
         };
         let from = self
             .sender

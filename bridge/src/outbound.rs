@@ -387,10 +387,12 @@ impl Outbound {
             Ok(from) => {
                 let route = self.reporter.name();
                 if from.started_over {
-                    self.checkpoint.first = Some(from.follows);
                     tracing::warn!(%route, epoch = %from.epoch, "the source stream is another one than the target's last record came from: what is new in it is read");
                 }
                 tracing::info!(%route, after = %from.follows, epoch = %from.epoch, "reading");
+                // A target that knows nothing is read to from the start, whatever went on since; a
+                // stream that is shorter than that has another start.
+                self.checkpoint.first = Some(first.min(from.follows));
                 self.checkpoint.epoch = from.epoch;
                 self.reporter.resumed(from.follows, from.epoch);
                 self.encoder = Some(LaneEncoder::new(self.level));

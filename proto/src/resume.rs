@@ -57,15 +57,15 @@ pub fn read_from(
     let known = own.max(known_epoch);
     let raised_here = known_epoch != Epoch(0) && own > known_epoch;
     match after {
-        Some(after) if !raised_here => {
-            if facts.holds(after) {
-                continue_behind(known, after.seq)
-            } else {
-                // Records that are older than the last one settled are the same as before: a stream
-                // that was rolled back has them still, one that was made anew has none.
-                start_over(known, facts.younger_from)
-            }
-        }
+        // Records that are older than the last one settled are the same as before: a stream that
+        // was rolled back has them still, one that was made anew has none.
+        Some(after) if !facts.holds(after) && raised_here => ReadFrom {
+            epoch: own,
+            follows: SourceSeq(facts.younger_from.0.saturating_sub(1)),
+            started_over: true,
+        },
+        Some(after) if !facts.holds(after) => start_over(known, facts.younger_from),
+        Some(after) if !raised_here => continue_behind(known, after.seq),
         _ if facts.last_seq < first => start_over(known, facts.first_seq),
         _ => ReadFrom {
             epoch: known,

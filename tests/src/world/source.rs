@@ -180,9 +180,9 @@ impl World {
                     .fail(format!("route {number} refuses {resume:?}: {fault}"));
             }
         };
-        if from.started_over {
-            outbound.checkpoint.first = Some(from.follows);
-        }
+        // A target that knows nothing is read to from the start, whatever went on since; a stream
+        // that is shorter than that has another start.
+        outbound.checkpoint.first = Some(first.min(from.follows));
         outbound.checkpoint.epoch = from.epoch;
         outbound.encoder = Some(LaneEncoder::new(LEVEL_DEFAULT));
         outbound.books = super::route::CreditBooks {

@@ -71,6 +71,10 @@ const ONCE_FAILED: [(u64, &str); 4] = [
         1_520_378_524,
         "a target made anew was read to from where the source had last gone back",
     ),
+    (
+        100_247,
+        "records passed as stored in a work queue were passed again after another look",
+    ),
 ];
 
 #[test]

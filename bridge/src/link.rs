@@ -13,6 +13,6 @@ mod transport;
 
 pub use connection::{BatchSender, ControlSender, IncomingBatch, LinkGone, Session};
 pub use endpoint::{DialError, Dialer, Listener, Refusals};
-pub use rate::DeclaredRate;
+pub use rate::{DeclaredRate, Pace};
 pub use tls::{ALPN, Identity, IdentityError, TlsError, TlsFiles, days_left, region_of};
-pub use transport::PathHints;
+pub use transport::{PathHints, transport};

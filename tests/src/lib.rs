@@ -4,6 +4,9 @@
 //! that loses and delays (`net`), between servers and disks that forget (`jetstream`, `disk`), judged
 //! from outside (`oracle`). A seed fixes everything that happens.
 //!
+//! The link bed: quinn's protocol with our controller and shaper over the emulated WAN, in virtual time
+//! (`link_bed`).
+//!
 //! The real thing: two servers and two sidecars on this machine (`regions`).
 
 pub mod disk;
@@ -12,5 +15,7 @@ pub mod net;
 pub mod oracle;
 pub mod world;
 
+#[cfg(feature = "servers")]
+pub mod link_bed;
 #[cfg(feature = "servers")]
 pub mod regions;

@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connection::{Session, close};
+use super::rate::Pace;
 use super::tls::{Identity, IdentityError, TlsError, region_of};
-use super::transport::{PathHints, bind, transport};
+use super::transport::{PathHints, bind, send_window, transport};
 
 /// Handshakes that may be under way before further callers wait.
 const HANDSHAKES_MAX: usize = 256;
@@ -106,7 +107,8 @@ impl Dialer {
         let address = self.resolve().await?;
         let endpoint = self.endpoint(address)?;
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
-        config.transport_config(transport(&self.hints));
+        let pace = Pace::new(Some(self.hints.rate.clone()), address);
+        config.transport_config(transport(&self.hints, &pace));
         let connection = endpoint.connect_with(config, address, "causeway")?.await?;
         Session::start(connection, self.peer.clone(), true)
             .await
@@ -162,7 +164,7 @@ impl Listener {
         peers: BTreeMap<RegionId, (PathHints, mpsc::Sender<Session>)>,
         refusals: Refusals,
     ) -> Result<Self, DialError> {
-        let config = server_config(&identity, &PathHints::default())?;
+        let config = server_config(&identity, &PathHints::default(), &Pace::new(None, address))?;
         let socket = bind(address)?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
@@ -200,12 +202,8 @@ impl Listener {
     async fn welcome(&self, incoming: Incoming) {
         let from = incoming.remote_address();
         // Who calls is known only after the handshake; the rate of its link is set then.
-        let rate = super::DeclaredRate::default();
-        let hints = PathHints {
-            rate: rate.clone(),
-            ..PathHints::default()
-        };
-        let Ok(config) = server_config(&self.identity, &hints) else {
+        let pace = Pace::new(None, from);
+        let Ok(config) = server_config(&self.identity, &PathHints::default(), &pace) else {
             return;
         };
         let Ok(connecting) = incoming.accept_with(Arc::new(config)) else {
@@ -223,7 +221,8 @@ impl Listener {
         match self.identify(&connection) {
             Ok(peer) => {
                 let (hints, sessions) = &self.peers[&peer];
-                rate.copy(&hints.rate);
+                pace.belongs_to(hints.rate.clone());
+                connection.set_send_window(send_window(hints));
                 if let Ok(session) = Session::start(connection, peer, false).await {
                     let _ = sessions.send(session).await;
                 }
@@ -264,9 +263,13 @@ fn refusal_name(why: &IdentityError) -> &'static str {
     }
 }
 
-fn server_config(identity: &Identity, hints: &PathHints) -> Result<ServerConfig, TlsError> {
+fn server_config(
+    identity: &Identity,
+    hints: &PathHints,
+    pace: &Arc<Pace>,
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::with_crypto(Arc::new(identity.server()?));
-    config.transport_config(transport(hints));
+    config.transport_config(transport(hints, pace));
     config
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(64 << 10)

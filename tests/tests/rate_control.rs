@@ -268,7 +268,7 @@ fn a_gigabit_over_a_long_lossy_path_keeps_its_connection() {
     bed.connect_over(&PathHints {
         rate: DeclaredRate::new(Some(1_000_000_000)),
         rtt: Some(ms(300)),
-        mtu: None,
+        ..PathHints::default()
     });
     bed.run(secs(2));
     let stretch = bed.run(secs(3));

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::connection::{Session, close};
 use super::rate::Pace;
+use super::socket::{ShapedSocket, beginning};
 use super::tls::{Identity, IdentityError, TlsError, region_of};
 use super::transport::{PathHints, bind, send_window, transport};
 
@@ -109,7 +110,8 @@ impl Dialer {
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
         let pace = Pace::new(Some(self.hints.rate.clone()), address);
         config.transport_config(transport(&self.hints, &pace));
-        let connection = endpoint.connect_with(config, address, "causeway")?.await?;
+        let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
+        let connection = connecting.await?;
         Session::start(connection, self.peer.clone(), true)
             .await
             .map_err(|_| DialError::Closed)
@@ -136,10 +138,12 @@ impl Dialer {
         } else {
             ([0u8; 4], 0).into()
         };
-        let endpoint = Endpoint::new(
+        let pace = Pace::new(Some(self.hints.rate.clone()), peer);
+        let socket = ShapedSocket::new(bind(any)?, &self.hints.shaping, pace)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,
-            bind(any)?,
+            Arc::new(socket),
             Arc::new(TokioRuntime),
         )?;
         self.endpoint = Some((peer.is_ipv6(), endpoint.clone()));
@@ -165,11 +169,14 @@ impl Listener {
         refusals: Refusals,
     ) -> Result<Self, DialError> {
         let config = server_config(&identity, &PathHints::default(), &Pace::new(None, address))?;
-        let socket = bind(address)?;
-        let endpoint = Endpoint::new(
+        // All peers' hints name the same shaping.
+        let hints = peers.values().next().map(|(hints, _)| hints.clone());
+        let shaping = hints.unwrap_or_default().shaping;
+        let socket = ShapedSocket::new(bind(address)?, &shaping, Pace::new(None, address))?;
+        let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             Some(config),
-            socket,
+            Arc::new(socket),
             Arc::new(TokioRuntime),
         )?;
         Ok(Self {
@@ -206,7 +213,7 @@ impl Listener {
         let Ok(config) = server_config(&self.identity, &PathHints::default(), &pace) else {
             return;
         };
-        let Ok(connecting) = incoming.accept_with(Arc::new(config)) else {
+        let Ok(connecting) = beginning(&pace, || incoming.accept_with(Arc::new(config))) else {
             return;
         };
         let connection = match timeout(HANDSHAKE_TIMEOUT, connecting).await {

@@ -42,6 +42,11 @@ impl DeclaredRate {
         self.0.mode.store(mode as u8, Ordering::Relaxed);
     }
 
+    /// Whether both are the same link's rate.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Bits a second on the wire.
     pub fn get(&self) -> Option<u64> {
         Some(self.0.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
@@ -86,6 +91,11 @@ impl Pace {
     /// Bits a second on the wire.
     pub fn get(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Whose link it is, once that is known.
+    pub(super) fn link(&self) -> Option<&DeclaredRate> {
+        self.declared.get()
     }
 
     fn declared(&self) -> (Mode, Option<u64>) {

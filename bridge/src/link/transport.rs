@@ -9,6 +9,7 @@ use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rate::{DeclaredRate, Pace, RateFactory};
+use super::shaping::Shaping;
 
 /// Least and most bytes that may be unacknowledged or unsent in one connection. Bounds memory. Within it
 /// two and a half times what the link holds: that much is on its way, repaired, or about to leave.
@@ -37,6 +38,8 @@ pub struct PathHints {
     pub rtt: Option<Duration>,
     /// Size of IP payload that the path is known to carry, in bytes of UDP payload.
     pub mtu: Option<u16>,
+    /// What this host sends in all; the same for every link of a process.
+    pub shaping: Shaping,
 }
 
 /// quinn's settings for one connection over that path, paced by `pace`.

@@ -307,7 +307,9 @@ impl Control {
         if self.settings.mode == Mode::Scavenger && delay > self.target() {
             return self.go(self.rate / 2, Phase::Steady { step: 20 });
         }
-        if delay > self.target() {
+        // Where we send less than we may and all of it arrives, a queue is not of our making.
+        let is_pressed = found.is_busy || found.delivered * 8 < found.sent * 7;
+        if delay > self.target() && is_pressed {
             // Where delay wanders, one look is not enough.
             self.looks += 1;
             if self.looks > 1 || self.trip.noise() < TARGET || delay > self.target() * 2 {
@@ -326,7 +328,8 @@ impl Control {
         let arriving = self.delivery.max(found.delivered);
         let expected = self.rate / 1_000 * (1_000 - self.loss_usual / 1_000);
         let arrives = arriving * 8 >= expected * 7;
-        if arrives && now >= self.hold_until && self.rate < self.ceiling() {
+        let is_spared = self.is_anchored() && !found.is_busy;
+        if (arrives || is_spared) && now >= self.hold_until && self.rate < self.ceiling() {
             self.climb(step);
         }
     }
@@ -387,10 +390,10 @@ impl Control {
         let near = self
             .capacity
             .is_some_and(|most| self.rate < most + most / 20);
-        let most = if self.settings.mode == Mode::Scavenger {
-            50
-        } else {
-            250
+        let most = match self.settings.mode {
+            Mode::Scavenger => 50,
+            Mode::Declared if self.is_anchored() => 1000,
+            Mode::Declared | Mode::Adaptive => 250,
         };
         let next = if near { 10 } else { (step * 2).min(most) };
         self.go(

@@ -126,6 +126,11 @@ impl<P> Shaper<P> {
         }
     }
 
+    /// Whether nothing of any flow waits.
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
     /// Puts a flow under another link.
     pub fn move_flow(&mut self, key: FlowKey, link: LinkKey) {
         if let Some(flow) = self.flow_mut(key) {
@@ -155,19 +160,37 @@ impl<P> Shaper<P> {
         let Some(flow) = self.flow(key) else {
             return u64::MAX;
         };
-        let link = &self.links[flow.link.0];
-        let rates = [flow.pace.rate(), link.bucket.rate(), self.host.rate()];
-        let limit = match rates.into_iter().flatten().min() {
-            Some(rate) => bytes_in(rate, QUEUE_TIME).max(2 * link.mtu),
-            None => 64 * link.mtu,
-        };
-        limit.saturating_sub(flow.queued).div_ceil(link.mtu)
+        let missing = self.limit(flow).saturating_sub(flow.queued);
+        missing.div_ceil(self.mtu(flow.link))
     }
 
-    /// A datagram of a flow; `bytes` with its IP and UDP headers.
-    pub fn push(&mut self, key: FlowKey, bytes: u64, datagram: P) {
+    /// Whether so little waits that its sender should be woken: half of what may, so that it is not woken
+    /// for each packet.
+    pub fn is_low(&self, key: FlowKey) -> bool {
+        self.flow(key)
+            .is_none_or(|flow| flow.queued * 2 <= self.limit(flow))
+    }
+
+    /// Full packets that a flow may have waiting at most.
+    pub fn depth(&self, key: FlowKey) -> u64 {
+        self.flow(key)
+            .map_or(u64::MAX, |flow| self.limit(flow) / self.mtu(flow.link))
+    }
+
+    fn limit(&self, flow: &Flow<P>) -> u64 {
+        let link = &self.links[flow.link.0];
+        let rates = [flow.pace.rate(), link.bucket.rate(), self.host.rate()];
+        match rates.into_iter().flatten().min() {
+            Some(rate) => bytes_in(rate, QUEUE_TIME).max(2 * link.mtu),
+            None => 64 * link.mtu,
+        }
+    }
+
+    /// A datagram of a flow; `bytes` with its IP and UDP headers. True: nothing of the flow was waiting, so
+    /// the next step may be due earlier than was said.
+    pub fn push(&mut self, key: FlowKey, bytes: u64, datagram: P) -> bool {
         let Some(flow) = self.flow_mut(key) else {
-            return;
+            return false;
         };
         let was_empty = flow.queue.is_empty();
         flow.queue.push_back((bytes, datagram));
@@ -175,6 +198,7 @@ impl<P> Shaper<P> {
         if was_empty {
             self.active.push_back(key);
         }
+        was_empty
     }
 
     /// What to do now.

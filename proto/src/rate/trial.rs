@@ -16,6 +16,7 @@ pub(super) struct Trial {
     packets: u64,
     idle: u64,
     lost: u64,
+    lost_bytes: u64,
     low: Duration,
     low_early: Duration,
     low_late: Duration,
@@ -26,6 +27,8 @@ pub(super) struct Trial {
 pub(super) struct Finding {
     /// Bits a second that arrived, headers included.
     pub(super) delivered: u64,
+    /// Bits a second that were sent.
+    pub(super) sent: u64,
     /// Lost packets in a million.
     pub(super) loss: u64,
     /// Packets sent.
@@ -54,6 +57,7 @@ impl Trial {
             packets: 0,
             idle: 0,
             lost: 0,
+            lost_bytes: 0,
             low: Duration::MAX,
             low_early: Duration::MAX,
             low_late: Duration::MAX,
@@ -100,9 +104,10 @@ impl Trial {
     }
 
     /// Packets of the trial were lost.
-    pub(super) fn lost(&mut self, sent: Duration, packets: u64) {
+    pub(super) fn lost(&mut self, sent: Duration, packets: u64, bytes: u64) {
         if sent >= self.from && sent < self.until {
             self.lost += packets;
+            self.lost_bytes += bytes;
         }
     }
 
@@ -121,6 +126,7 @@ impl Trial {
         };
         Some(Finding {
             delivered: delivered as u64,
+            sent: (u128::from(self.acked + self.lost_bytes) * 8_000_000_000 / length.max(1)) as u64,
             loss: self.lost * 1_000_000 / sent.max(1),
             packets: sent,
             low: self.low,

@@ -85,7 +85,7 @@ fn what_a_removed_flow_had_waiting_goes_with_it() {
     let mut shaper = Shaper::new(None, Duration::ZERO);
     let link = shaper.add_link(Duration::ZERO, Some(1_000), MTU);
     let flow = shaper.add_flow(Duration::ZERO, link);
-    (0..4).for_each(|n| shaper.push(flow, MTU, n));
+    (0..4).for_each(|n| assert_eq!(shaper.push(flow, MTU, n), n == 0));
     shaper.remove_flow(flow);
     let other = shaper.add_flow(Duration::ZERO, link);
     assert!(matches!(shaper.poll(Duration::ZERO), Step::Idle));

@@ -20,7 +20,7 @@ use crate::id::{BatchSeq, Epoch, LaneId, Position, RegionId, RouteName, SourceSe
 use crate::limits::credit_len;
 use crate::record::RecordView;
 use crate::residency::{DenyReason, ResidencyPolicy, Verdict};
-use crate::resume::{ReadFrom, SourceFacts, read_from};
+use crate::resume::{Beginning, ReadFrom, SourceFacts, read_from};
 use crate::tally::Tally;
 
 /// Rejected records that are not yet kept aside; beyond this the sender wants no more records.
@@ -145,8 +145,7 @@ impl Sender {
         self.to_keep.clear();
     }
 
-    /// Raises the epoch: the stream is another one than the checkpoint's, or an operator seeks.
-    /// Only between lanes.
+    /// Raises the epoch, because an operator seeks. It ends the lane.
     pub fn raise_epoch(&mut self, epoch: Epoch, watermark: Position) {
         self.close();
         self.epoch = epoch;
@@ -190,11 +189,11 @@ impl Sender {
     // --- What happened -------------------------------------------------------------------------
 
     /// The target named its resume point. `facts` describe the source stream at that point.
-    /// `first` is the position behind which this route's reading once began.
+    /// `beginning` is where this route's reading once began; the answer says where it begins from now.
     pub fn handle_resume(
         &mut self,
         resume: &Resume,
-        first: SourceSeq,
+        beginning: Beginning,
         facts: &SourceFacts,
     ) -> Result<ReadFrom, PeerMisbehaved> {
         match self.phase {
@@ -206,7 +205,7 @@ impl Sender {
                 });
             }
         }
-        let from = read_from(self.epoch, first, resume.epoch, resume.after, facts);
+        let from = read_from(self.epoch, beginning, resume.epoch, resume.after, facts);
         self.epoch = from.epoch;
         self.follows = from.follows;
         let resumed = match resume.after {

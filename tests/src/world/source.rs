@@ -7,7 +7,7 @@ use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
 use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
-use causeway_proto::resume::SourceFacts;
+use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::Admission;
 use rand::Rng;
 
@@ -171,8 +171,11 @@ impl World {
         let Some(resume) = outbound.resume.take() else {
             return;
         };
-        let first = outbound.checkpoint.first.unwrap_or_default();
-        let from = match outbound.sender.handle_resume(&resume, first, facts) {
+        let beginning = Beginning {
+            behind: outbound.checkpoint.first.unwrap_or_default(),
+            sought: outbound.checkpoint.sought,
+        };
+        let from = match outbound.sender.handle_resume(&resume, beginning, facts) {
             Ok(from) => from,
             Err(fault) => {
                 return self
@@ -180,9 +183,8 @@ impl World {
                     .fail(format!("route {number} refuses {resume:?}: {fault}"));
             }
         };
-        if from.started_over {
-            outbound.checkpoint.first = Some(from.follows);
-        }
+        outbound.checkpoint.first = Some(from.beginning.behind);
+        outbound.checkpoint.sought = from.beginning.sought;
         outbound.checkpoint.epoch = from.epoch;
         outbound.encoder = Some(LaneEncoder::new(LEVEL_DEFAULT));
         outbound.books = super::route::CreditBooks {

@@ -86,13 +86,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct SidecarArgs {
     /// Its admin address, such as 127.0.0.1:8080
-    #[arg(long, conflicts_with_all = ["config", "region"])]
+    #[arg(long, global = true, conflicts_with_all = ["config", "region"])]
     pub admin: Option<String>,
     /// The fleet file that names it
-    #[arg(long, requires = "region")]
+    #[arg(long, global = true, requires = "region")]
     pub config: Option<PathBuf>,
     /// Its region
-    #[arg(long, requires = "config")]
+    #[arg(long, global = true, requires = "config")]
     pub region: Option<String>,
 }
 

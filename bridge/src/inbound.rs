@@ -195,6 +195,11 @@ impl Inbound {
                     self.drop_lane();
                 }
             }
+            RouteEvent::Frame(Frame::Rejected(kept)) => {
+                if let Err(fault) = self.receiver.handle_kept_aside(&kept) {
+                    self.refuse_lane(kept.lane, &fault.to_string()).await;
+                }
+            }
             RouteEvent::Frame(_) => {}
             RouteEvent::Batch(head, body) => {
                 let lane = head.lane;

@@ -14,7 +14,7 @@ use causeway_proto::frame::{
     CloseLane, Frame, LaneClass, LaneCloseReason, Rejected, Resume, Stall, StallReason, clip_detail,
 };
 use causeway_proto::id::{BatchSeq, Epoch, LaneId, Position, SourceSeq};
-use causeway_proto::resume::{SourceFacts, same_incarnation};
+use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::{Admission, Sender};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -72,7 +72,6 @@ pub struct Outbound {
     sending: Option<JoinHandle<Result<(), SessionGone>>>,
     keeping: Option<JoinHandle<(SourceSeq, bool)>>,
     retry_at: Option<Instant>,
-    known: bool,
     stall: Option<Stall>,
     drain: watch::Receiver<bool>,
     draining: bool,
@@ -132,7 +131,6 @@ impl Outbound {
             sending: None,
             keeping: None,
             retry_at: None,
-            known: false,
             stall: None,
             drain: parts.drain,
             draining: false,
@@ -198,7 +196,12 @@ impl Outbound {
             Event::KeptAside(position, kept) => {
                 self.keeping = None;
                 if kept {
-                    self.sender.handle_kept_aside(position);
+                    let told = self.sender.handle_kept_aside(position);
+                    if let (Some(rejected), Some(port)) = (told, &self.port)
+                        && port.send(Frame::Rejected(rejected)).await.is_err()
+                    {
+                        self.port = None; // `Down` follows
+                    }
                 } else {
                     self.retry_at = Some(Instant::now() + RETRY);
                 }
@@ -283,7 +286,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Asks the target where to resume, once the stream is known to be the one of the checkpoint.
+    /// Asks the target where to resume, once it is known where a new route begins.
     async fn open_lane(&mut self) {
         if self.port.is_none()
             || self.checkpoint.paused
@@ -292,8 +295,8 @@ impl Outbound {
         {
             return;
         }
-        if !self.known {
-            return self.find(self.checkpoint.watermark);
+        if self.checkpoint.first.is_none() {
+            return self.find(Position::default()); // what `start` comes to
         }
         let Some(port) = self.port.clone() else {
             return;
@@ -311,10 +314,12 @@ impl Outbound {
         self.encoder = None;
         self.ready = None;
         self.resume = None;
-        self.known = false;
-        if let Some(sending) = self.sending.take() {
-            sending.abort();
+        // What was asked for this lane is of no more use.
+        if let Some(finding) = self.finding.take() {
+            finding.abort();
         }
+        // A batch half on its way is sent to its end, or the peer would see it cut off.
+        self.sending = None;
     }
 
     async fn refuse(&mut self, fault: PeerMisbehaved) {
@@ -347,7 +352,7 @@ impl Outbound {
             let start = self.start;
             let unresolved = self.checkpoint.first.is_none();
             self.finding = Some(tokio::task::spawn_local(async move {
-                finder.find(position.seq, unresolved.then_some(start)).await
+                finder.find(position, unresolved.then_some(start)).await
             }));
         }
     }
@@ -361,50 +366,35 @@ impl Outbound {
                 return;
             }
         };
-        self.reporter.source_found(found.facts.last_seq);
+        self.reporter.source_measured(found.facts.last_seq);
         if let Some(first) = found.first {
             self.checkpoint.first.get_or_insert(first);
         }
-        if self.known {
+        self.checkpoint.stream_created_ns = found.created_ns;
+        if self.resume.is_some() {
             self.begin_reading(&found.facts).await;
         } else {
-            self.judge_incarnation(&found);
-            self.known = true;
             self.open_lane().await;
         }
-    }
-
-    /// The stream may be another one than the checkpoint's; then its records are new records.
-    fn judge_incarnation(&mut self, found: &Found) {
-        let first_time = self.checkpoint.epoch == Epoch(0);
-        let same = same_incarnation(self.checkpoint.watermark, &found.facts);
-        if first_time || !same {
-            self.checkpoint.epoch = Epoch(self.checkpoint.epoch.0 + 1);
-            if !first_time {
-                let route = self.reporter.name();
-                tracing::warn!(%route, epoch = %self.checkpoint.epoch, "source stream is another one than before: reading from its start");
-                self.checkpoint.first = Some(SourceSeq(found.facts.first_seq.0.saturating_sub(1)));
-                self.checkpoint.watermark = Position::default();
-            }
-            self.sender
-                .raise_epoch(self.checkpoint.epoch, self.checkpoint.watermark);
-        }
-        self.checkpoint.stream_created_ns = found.created_ns;
     }
 
     async fn begin_reading(&mut self, facts: &SourceFacts) {
         let Some(resume) = self.resume.take() else {
             return;
         };
-        let first = self.checkpoint.first.unwrap_or_default();
-        match self.sender.handle_resume(&resume, first, facts) {
+        let beginning = Beginning {
+            behind: self.checkpoint.first.unwrap_or_default(),
+            sought: self.checkpoint.sought,
+        };
+        match self.sender.handle_resume(&resume, beginning, facts) {
             Ok(from) => {
                 let route = self.reporter.name();
                 if from.started_over {
-                    self.checkpoint.first = Some(from.follows);
-                    tracing::warn!(%route, epoch = %from.epoch, "target's position is of another incarnation: reading from the start");
+                    tracing::warn!(%route, epoch = %from.epoch, "the source stream is another one than the target's last record came from: what is new in it is read");
                 }
                 tracing::info!(%route, after = %from.follows, epoch = %from.epoch, "reading");
+                self.checkpoint.first = Some(from.beginning.behind);
+                self.checkpoint.sought = from.beginning.sought;
                 self.checkpoint.epoch = from.epoch;
                 self.reporter.resumed(from.follows, from.epoch);
                 self.encoder = Some(LaneEncoder::new(self.level));
@@ -604,12 +594,13 @@ impl Outbound {
             RouteCommand::Resume => self.checkpoint.paused = false,
             RouteCommand::Seek(to) => {
                 let finder = self.source.finder();
-                let found = finder.find(SourceSeq(0), Some(to)).await?;
+                let found = finder.find(Position::default(), Some(to)).await?;
                 let first = found.first.unwrap_or_default();
                 self.end_lane(LaneCloseReason::Rewind, "an operator seeks")
                     .await;
                 self.checkpoint.epoch = Epoch(self.checkpoint.epoch.0 + 1);
                 self.checkpoint.first = Some(first);
+                self.checkpoint.sought = true;
                 self.checkpoint.watermark = Position {
                     seq: first,
                     ..Position::default()

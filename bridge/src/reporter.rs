@@ -55,6 +55,8 @@ pub struct RouteReporter {
     denied: Vec<u64>,
     classes: Vec<String>,
     source: SourceNews,
+    /// Epoch of what is read.
+    epoch: Option<Epoch>,
     /// What the receiver had settled when it was last looked at.
     applied: Option<(Epoch, SourceSeq)>,
 }
@@ -96,6 +98,7 @@ impl RouteReporter {
             denied: vec![0; classes.len() + 1],
             classes,
             source: SourceNews::default(),
+            epoch: None,
             applied: None,
         }
     }
@@ -110,6 +113,12 @@ impl RouteReporter {
     /// The source stream cannot be read now.
     pub fn source_unreachable(&mut self, why: String) {
         self.source.unreachable = Some(why);
+    }
+
+    /// The server said that the source stream goes up to `last`, and no further.
+    pub fn source_measured(&mut self, last: SourceSeq) {
+        self.status.source_last_seq = None; // it may be another stream, which goes less far
+        self.source_found(last);
     }
 
     /// The source stream was heard. It goes at least up to `last`.
@@ -127,11 +136,10 @@ impl RouteReporter {
 
     /// Reading goes on behind `after`.
     pub fn resumed(&mut self, after: SourceSeq, epoch: Epoch) {
-        if self.status.epoch != Some(epoch.0) {
-            // Another incarnation has other sequences and times.
-            self.status.source_last_seq = None;
-            self.status.replicated_through = None;
+        if self.epoch != Some(epoch) {
+            self.status.replicated_through = None; // of records that are not these
         }
+        self.epoch = Some(epoch);
         self.source.behind = None;
         self.status.epoch = Some(epoch.0);
         self.status.resume_point = Some(after.0);
@@ -368,3 +376,6 @@ fn later(a: Option<f64>, b: Option<f64>) -> Option<f64> {
         (a, b) => a.or(b),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -361,7 +361,7 @@ async fn the_verification_finds_each_fault_of_a_copy() {
             },
         ),
         (
-            add_header,
+            |it| add_header(it),
             Findings {
                 altered: 1,
                 ..Findings::default()

@@ -265,7 +265,6 @@ mod tests {
         let last = Some(Evidence {
             source: position(source),
             target_seq: TargetSeq(target),
-            target_seq_shown: true,
         });
         Scanned {
             last,

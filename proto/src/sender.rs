@@ -26,6 +26,10 @@ use crate::tally::Tally;
 /// Rejected records that are not yet kept aside; beyond this the sender wants no more records.
 const ASIDES_MAX: usize = 1024;
 
+/// Batches in flight on a lane. Small batches would otherwise pile up by the thousand before a target
+/// that has stopped; with this many on the way they grow instead. The receiver takes as many ahead.
+pub const FLIGHTS_MAX: usize = 1024;
+
 /// What a sender must know of its route.
 #[derive(Debug, Clone)]
 pub struct SenderConfig {
@@ -159,7 +163,7 @@ impl Sender {
             return None;
         };
         let only_positions = self.builder.is_empty();
-        let moved = self.through.seq > self.follows;
+        let moved = self.through.seq > self.follows && lane.flights.len() < FLIGHTS_MAX;
         // What no batch can hold is kept aside before the batch that passes it leaves: once the
         // target has settled that batch, nobody would read the record again.
         let unkept = self

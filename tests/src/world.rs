@@ -268,7 +268,7 @@ impl World {
                 self.described(route, connection, result, at);
             }
             BridgeEvent::Scanned(route, connection, result) => {
-                self.scanned(route, connection, result)
+                self.scanned(route, connection, result);
             }
             BridgeEvent::RunEnded(route, run, result) => self.run_ended(route, run, result),
             BridgeEvent::Saved(route) => self.saved(route),

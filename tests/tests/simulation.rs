@@ -51,6 +51,30 @@ fn random_seeds() {
     );
 }
 
+/// Seeds that once failed, each with what it showed.
+const ONCE_FAILED: [(u64, &str); 3] = [
+    (
+        2,
+        "a Rejected frame lost with its session lost the record without an outcome",
+    ),
+    (
+        109,
+        "records of a lost lane were published ahead of what the target had lost",
+    ),
+    (
+        1_520_378_524,
+        "a target made anew was read to from where the source had last gone back",
+    ),
+];
+
+#[test]
+fn seeds_that_once_failed() {
+    for (seed, what) in ONCE_FAILED {
+        println!("{seed}: {what}");
+        live(seed, false);
+    }
+}
+
 #[test]
 fn one_seed() {
     if let Some(seed) = number("SEED") {

@@ -3,6 +3,8 @@
 //! The target's duplicate window is the server's minimum, so that its dedupe cannot hide a fault of
 //! ours.
 
+#![cfg(feature = "servers")]
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -246,5 +248,62 @@ async fn a_source_that_is_recreated_is_read_from_its_start() -> Result<()> {
     us.create_stream(target(SOURCE)).await?;
     regions.publish(200).await?;
     regions.start_sidecar("us")?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_target_is_kept_aside_and_the_route_goes_on() -> Result<()> {
+    let small = stream::Config {
+        max_message_size: 2_000,
+        allow_batch_publish: true,
+        ..target(TARGET)
+    };
+    let setup = Setup {
+        target: Some(small),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.publish("orders.big", vec![b'x'; 3_000].into())
+        .await?
+        .await?;
+    regions.publish(100).await?;
+    regions.verify().await?;
+    let aside = us.get_stream("CAUSEWAY_REJECTED").await?;
+    let kept = aside.get_raw_message(1).await?;
+    ensure!(
+        kept.payload.len() == 3_000,
+        "{} bytes kept",
+        kept.payload.len()
+    );
+    ensure!(
+        kept.headers.get("Causeway-Rejected-Subject").is_some(),
+        "{:?}",
+        kept.headers
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_target_stalls_the_route_and_recovers_by_itself() -> Result<()> {
+    let full = stream::Config {
+        max_messages: 50,
+        discard: stream::DiscardPolicy::New,
+        allow_batch_publish: true,
+        ..target(TARGET)
+    };
+    let setup = Setup {
+        target: Some(full.clone()),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(200).await?;
+    regions.await_target(50).await?;
+    let eu = jetstream_of(&regions.eu).await?;
+    eu.update_stream(stream::Config {
+        max_messages: -1,
+        ..full
+    })
+    .await?;
     regions.verify().await
 }

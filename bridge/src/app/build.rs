@@ -9,7 +9,7 @@ use causeway_config::plan::{
 };
 use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::frame::LaneClass;
-use causeway_proto::id::RegionId;
+use causeway_proto::id::{Epoch, Position, RegionId, SourceSeq, StoredAt};
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
 use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
@@ -42,6 +42,18 @@ const DECODED_MAX: usize = 4 << 20;
 /// A run as long as this keeps a fast target busy between two answers.
 const RUN_RECORDS: u32 = 8192;
 const RUN_LEN: usize = 2 << 20;
+
+/// A route that was never read: the first incarnation.
+const FRESH: SourceCheckpoint = SourceCheckpoint {
+    epoch: Epoch(1),
+    stream_created_ns: 0,
+    watermark: Position {
+        seq: SourceSeq(0),
+        stored_at: StoredAt(0),
+    },
+    first: None,
+    paused: false,
+};
 
 /// What a leg that leaves is made of.
 pub(super) struct OutboundLeg {
@@ -125,7 +137,7 @@ impl Builder<'_> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
         let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
         let (route_control, commands) = RouteControl::new(route.name.clone(), route.to.clone());
-        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or_default();
+        let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or(FRESH);
         let config = SenderConfig {
             route: route.name.clone(),
             stream: route.stream.clone(),

@@ -23,7 +23,8 @@ pub(super) struct DataThread {
 }
 
 /// Waits for a thread whose drivers drain.
-pub(super) async fn join(thread: DataThread) {
+pub(super) async fn join(thread: Option<DataThread>) {
+    let Some(thread) = thread else { return };
     let _ = thread.ended.await; // dropped at the thread's end, however it ends
     if thread.thread.join().is_err() {
         tracing::error!("a data thread ended in a panic");
@@ -51,14 +52,17 @@ where
     Ok(DataThread { thread, ended })
 }
 
-/// Reads for all routes that leave.
+/// Reads for all routes that leave; none leave, no thread.
 pub(super) fn source_thread(
     own: &RegionPlan,
     legs: Vec<OutboundLeg>,
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
     board: &Board,
-) -> std::io::Result<DataThread> {
+) -> std::io::Result<Option<DataThread>> {
+    if legs.is_empty() {
+        return Ok(None);
+    }
     let options = nats_options(own, "source");
     let told = board.register_connection("source");
     spawn("source", move || async move {
@@ -92,16 +96,20 @@ pub(super) fn source_thread(
         futures_util::future::join_all(drivers).await;
         client.shutdown().await;
     })
+    .map(Some)
 }
 
-/// Publishes for all routes that arrive.
+/// Publishes for all routes that arrive; none arrive, no thread.
 pub(super) fn target_thread(
     own: &RegionPlan,
     legs: Vec<InboundLeg>,
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
     board: &Board,
-) -> std::io::Result<DataThread> {
+) -> std::io::Result<Option<DataThread>> {
+    if legs.is_empty() {
+        return Ok(None);
+    }
     let options = nats_options(own, "target");
     let told = board.register_connection("target");
     spawn("target", move || async move {
@@ -124,4 +132,5 @@ pub(super) fn target_thread(
         futures_util::future::join_all(drivers).await;
         client.shutdown().await;
     })
+    .map(Some)
 }

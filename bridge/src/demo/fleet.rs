@@ -159,18 +159,39 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_fleet_file_says_what_the_demo_promises() {
+    fn text() -> String {
         let layout = Layout("/tmp/demo".into());
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let region = |name, listen| RegionPlan {
             name,
             nats_url: "nats://127.0.0.1:4222".to_owned(),
             listen,
-            admin: address(9464),
+            admin: address(if name == DIALLER { 9464 } else { 9465 }),
         };
         let regions = [region(DIALLER, None), region(LISTENER, Some(address(7443)))];
-        let text = fleet_text(&layout, &regions, address(7000));
+        fleet_text(&layout, &regions, address(7000))
+    }
+
+    #[test]
+    fn the_fleet_file_is_accepted_and_its_one_warning_is_the_residency_that_the_demo_shows() {
+        let loaded = causeway_config::parse(&text(), Path::new("/tmp/demo")).unwrap();
+        let warnings: Vec<_> = loaded.warnings.iter().map(|it| it.text.as_str()).collect();
+        assert!(
+            matches!(warnings[..], [one] if one.contains("pii.>")),
+            "{warnings:?}"
+        );
+        let names: Vec<_> = loaded
+            .plan
+            .routes()
+            .iter()
+            .map(|it| it.name.to_string())
+            .collect();
+        assert_eq!(names, ROUTES.map(|route| route.name));
+    }
+
+    #[test]
+    fn the_fleet_file_says_what_the_demo_promises() {
+        let text = text();
         for line in [
             "regions = [\"eu\", \"us\"]\ndial = \"127.0.0.1:7000\"",
             "[region.eu]\nnats = { url = \"nats://127.0.0.1:4222\" }\nlisten = \"127.0.0.1:7443\"",

@@ -111,12 +111,16 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// Stops its clock (SIGSTOP), as a paused virtual machine would.
+    /// Stops its clock (SIGSTOP), as a paused virtual machine would; all its threads stand still on return.
     ///
     /// # Errors
     /// It has already ended.
     pub fn pause(&mut self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal is only a request: its threads stop one after the other, and one may still answer meanwhile.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid), stopped)?;
+        Ok(())
     }
 
     /// Lets it go on (SIGCONT).

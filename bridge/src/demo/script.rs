@@ -193,7 +193,7 @@ impl Story {
         Ok(())
     }
 
-    /// Under full flow, and at a moment when the sidecar has published what the server has not acknowledged.
+    /// Under full flow, at a moment when the sidecar's publishes are not all acknowledged.
     async fn kill_sidecar(&mut self) -> Result<()> {
         let burst = grouped(BURST_RECORDS);
         self.doing(&format!(
@@ -204,13 +204,10 @@ impl Story {
         let before = self.world.stored(&ROUTES[0]).await;
         let load = self.loads.first().context("every route has its load")?;
         load.control.burst(BURST_RECORDS).await?;
-        let unacknowledged = self.wait_until_unacknowledged(before).await?;
+        let in_flight = self.wait_until_in_flight(before).await?;
         self.world.listening_sidecar()?.kill().await?;
-        let moment = match unacknowledged {
-            Some(count) => format!(
-                "with {} records published and unacknowledged",
-                grouped(count)
-            ),
+        let moment = match in_flight {
+            Some(count) => format!("with {} records in flight", grouped(count)),
             None => "in the middle of the burst".to_owned(),
         };
         self.event(&format!("kill -9 of the {LISTENER} sidecar {moment}"))
@@ -219,17 +216,15 @@ impl Story {
         sleep(DEAD_MAX.min(self.length / 10)).await;
         let sidecar = self.world.listening_sidecar()?;
         sidecar.restart()?;
-        sidecar.ready().await?;
         self.disturbance_over("the kill");
-        self.event(&format!(
-            "the {LISTENER} sidecar is started again and ready"
-        ))
-        .await;
-        Ok(())
+        self.event(&format!("the {LISTENER} sidecar is started again"))
+            .await;
+        self.world.listening_sidecar()?.ready().await
     }
 
-    /// Waits until a part of the burst has arrived and more is unacknowledged; gives up when most has arrived.
-    async fn wait_until_unacknowledged(&mut self, before: u64) -> Result<Option<u64>> {
+    /// Waits until a part of the burst has arrived and more is in the sidecar, not yet acknowledged by its server.
+    /// Gives up when most has arrived.
+    async fn wait_until_in_flight(&mut self, before: u64) -> Result<Option<u64>> {
         let admin = self.world.listener.plan.admin;
         let deadline = Instant::now() + STALLED_AFTER;
         loop {

@@ -177,7 +177,11 @@ impl Session {
     }
 }
 
+/// Ends a connection. One that has ended already keeps its own reason.
 pub(super) fn close(connection: &Connection, reason: CloseReason) {
+    if connection.close_reason().is_some() {
+        return;
+    }
     connection.close(
         VarInt::from_u32(reason.code()),
         reason.to_string().as_bytes(),

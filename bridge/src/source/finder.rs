@@ -1,7 +1,7 @@
 //! Questions about a source stream: what it is now, where to start, and keeping records aside.
 
 use causeway_proto::frame::Rejected;
-use causeway_proto::id::{RouteName, SourceSeq};
+use causeway_proto::id::{Position, RouteName, SourceSeq, StoredAt};
 use causeway_proto::resume::SourceFacts;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ impl Finder {
     }
 
     /// The stream's facts, what stands at `position`, and where `start` comes to.
-    pub async fn find(&self, position: SourceSeq, start: Option<SeekTo>) -> Result<Found, String> {
+    pub async fn find(&self, position: Position, start: Option<SeekTo>) -> Result<Found, String> {
         self.try_find(position, start)
             .await
             .map_err(|why| why.to_string())
@@ -43,16 +43,13 @@ impl Finder {
 
     async fn try_find(
         &self,
-        position: SourceSeq,
+        position: Position,
         start: Option<SeekTo>,
     ) -> Result<Found, ControlError> {
         let info = self.control.stream(&self.stream).await?;
-        let record_at = if position == SourceSeq(0) {
-            None
-        } else {
-            let record = self.control.record(&self.stream, position.0).await?;
-            record.map(|record| record.at.stored_at)
-        };
+        let younger_from = self
+            .younger_from(position, info.first_seq, info.last_seq)
+            .await?;
         let first = match start {
             None => None,
             Some(SeekTo::First) => Some(info.first_seq.saturating_sub(1)),
@@ -65,13 +62,33 @@ impl Finder {
         let facts = SourceFacts {
             first_seq: SourceSeq(info.first_seq.max(1)),
             last_seq: SourceSeq(info.last_seq),
-            record_at,
+            younger_from: SourceSeq(younger_from),
         };
         Ok(Found {
             facts,
             created_ns: info.created_ns,
             first: first.map(SourceSeq),
         })
+    }
+
+    /// The first sequence whose record is younger than the record of `position`.
+    async fn younger_from(
+        &self,
+        position: Position,
+        first: u64,
+        last: u64,
+    ) -> Result<u64, ControlError> {
+        let next = position.seq.0 + 1;
+        if position.seq == SourceSeq(0) || position.stored_at == StoredAt(0) {
+            return Ok(next);
+        }
+        match self.control.record(&self.stream, position.seq.0).await? {
+            Some(record) if record.at == position => Ok(next),
+            _ => {
+                self.first_since(position.stored_at.0 + 1, first, last)
+                    .await
+            }
+        }
     }
 
     /// The first sequence whose record was stored at `time` or later, by halving.

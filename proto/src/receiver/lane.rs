@@ -9,10 +9,14 @@ use crate::error::PeerMisbehaved;
 use crate::frame::{Credit, Outcomes};
 use crate::id::{BatchSeq, LaneId};
 use crate::limits::credit_len;
+use crate::sender::FLIGHTS_MAX;
 
-/// Batches that may wait for one before them. QUIC streams overtake each other only as far as the
-/// stream limit lets them.
+/// Batches that may wait for one before them.
 const REORDER_MAX: u64 = 4096;
+const _: () = assert!(
+    FLIGHTS_MAX as u64 <= REORDER_MAX,
+    "all that an honest sender has in flight can wait"
+);
 
 /// The receiving end of a lane. Batches come in any order and leave in theirs.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ impl World {
         let inboxes = &mut self.servers[region].inboxes;
         if inboxes
             .get(&connection)
-            .is_some_and(|inbox| inbox.is_empty())
+            .is_some_and(std::collections::VecDeque::is_empty)
         {
             inboxes.remove(&connection);
             return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneDecoder, LaneEncoder};
+use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneEncoder};
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
 use causeway_proto::id::{Position, SourceSeq, StoredAt};
@@ -318,10 +318,7 @@ impl World {
         let encoded = encoder
             .encode(lane, seq, epoch, &batch)
             .expect("a sealed batch is encodable");
-        let wire = self.bridges[from]
-            .wire
-            .entry(lane)
-            .or_insert_with(LaneDecoder::new);
+        let wire = self.bridges[from].wire.entry(lane).or_default();
         let head = BatchHead::decode(&encoded.head).expect("what was encoded");
         let seen = wire.decode(&head, &encoded.body).expect("what was encoded");
         for record in seen.iter().map_while(Result::ok) {

@@ -33,10 +33,8 @@ impl World {
                 };
                 inbound.receiver.handle_open(open);
             }
-            Frame::CloseLane(close) => {
-                if inbound.receiver.lane() == Some(close.lane) {
-                    self.drop_lane(number);
-                }
+            Frame::CloseLane(close) if inbound.receiver.lane() == Some(close.lane) => {
+                self.drop_lane(number);
             }
             Frame::Rejected(kept) => {
                 if let Err(fault) = inbound.receiver.handle_kept_aside(&kept) {

@@ -1,0 +1,233 @@
+//! The QUIC link between real sockets: who is let in, what is carried, what ends a connection.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use causeway::certs::generate;
+use causeway::link::{
+    DialError, Dialer, Identity, Listener, PathHints, Refusals, Session, TlsFiles,
+};
+use causeway_proto::frame::{Frame, Ping};
+use causeway_proto::id::{FleetName, RegionId};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+/// A fleet's certificates in a directory of their own.
+fn authority(fleet: &str, regions: &[&str]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let regions: Vec<_> = regions.iter().map(|name| region(name)).collect();
+    generate(&FleetName::new(fleet).unwrap(), &regions, directory.path()).unwrap();
+    directory
+}
+
+fn identity(fleet: &str, name: &str, directory: &Path) -> Identity {
+    let files = TlsFiles {
+        cert: directory.join(format!("{name}.pem")),
+        key: directory.join(format!("{name}.key")),
+        ca: directory.join("ca.pem"),
+    };
+    Identity::load(&FleetName::new(fleet).unwrap(), &region(name), &files).unwrap()
+}
+
+/// A listener of region us that eu may dial.
+struct Us {
+    address: SocketAddr,
+    sessions: mpsc::Receiver<Session>,
+    refusals: Refusals,
+}
+
+fn listen(identity: Identity) -> Us {
+    let (sender, sessions) = mpsc::channel(4);
+    let peers = BTreeMap::from([(region("eu"), (PathHints::default(), sender))]);
+    let refusals = Refusals::default();
+    let any = ([127, 0, 0, 1], 0).into();
+    let listener = Listener::bind(any, identity, peers, refusals.clone()).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(listener.run());
+    Us {
+        address,
+        sessions,
+        refusals,
+    }
+}
+
+fn dialer(identity: Identity, us: &Us) -> Dialer {
+    Dialer::new(
+        identity,
+        region("us"),
+        us.address.to_string(),
+        PathHints::default(),
+    )
+}
+
+fn ping() -> Bytes {
+    Frame::Ping(Ping { nonce: 1 }).encode().unwrap()
+}
+
+/// Both ends of a connection. The listener sees it with the dialler's first frame.
+async fn connect(us: &mut Us, dialer: &mut Dialer) -> (Session, Session) {
+    let eu = dialer.dial().await.unwrap();
+    eu.control.send(ping()).await.unwrap();
+    let mut other = timeout(DEADLINE, us.sessions.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        timeout(DEADLINE, other.control_rx.recv()).await.unwrap(),
+        Some(ping())
+    );
+    (other, eu)
+}
+
+/// Waits until a connection has ended, and says in whose words.
+async fn end(session: &Session) -> String {
+    timeout(DEADLINE, session.connection().closed())
+        .await
+        .unwrap();
+    session.end().unwrap()
+}
+
+#[tokio::test]
+async fn regions_of_one_fleet_connect_and_batches_arrive_whole() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let mut dialer = dialer(identity("acme", "eu", pki.path()), &us);
+    let (mut ours, theirs) = connect(&mut us, &mut dialer).await;
+    assert_eq!((ours.peer.as_str(), theirs.peer.as_str()), ("eu", "us"));
+    let sender = theirs.batches.clone();
+    let sending = tokio::spawn(async move {
+        for number in 0..500u32 {
+            let head = Bytes::copy_from_slice(&number.to_be_bytes());
+            let body = Bytes::from(vec![number as u8; (number as usize * 977) % 300_000]);
+            sender.send(head, body, 0).await.unwrap();
+        }
+    });
+    let mut seen = vec![false; 500];
+    for _ in 0..500 {
+        let batch = timeout(DEADLINE, ours.batches_rx.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        let (head, body) = batch.bytes.split_at(4);
+        let number = u32::from_be_bytes(head.try_into().unwrap());
+        assert_eq!(body.len(), (number as usize * 977) % 300_000);
+        assert!(body.iter().all(|byte| *byte == number as u8));
+        assert!(!std::mem::replace(&mut seen[number as usize], true));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn frames_pass_while_nobody_takes_the_batches() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let mut dialer = dialer(identity("acme", "eu", pki.path()), &us);
+    let (mut ours, theirs) = connect(&mut us, &mut dialer).await;
+    let sender = theirs.batches.clone();
+    let flood = tokio::spawn(async move {
+        for _ in 0..40 {
+            let body = Bytes::from(vec![7; 1 << 20]);
+            if sender
+                .send(Bytes::from_static(b"head"), body, 0)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    for _ in 0..50 {
+        theirs.control.send(ping()).await.unwrap();
+        assert_eq!(
+            timeout(DEADLINE, ours.control_rx.recv()).await.unwrap(),
+            Some(ping())
+        );
+    }
+    flood.abort();
+}
+
+#[tokio::test]
+async fn strangers_are_refused_by_name_and_counted() {
+    let pki = authority("acme", &["us", "eu", "ap"]);
+    let us = listen(identity("acme", "us", pki.path()));
+    // A region of the fleet that has no link with us.
+    let mut ap = dialer(identity("acme", "ap", pki.path()), &us);
+    match ap.dial().await {
+        Ok(session) => assert!(end(&session).await.contains("wrong region")),
+        Err(why) => assert!(why.to_string().contains("wrong region"), "{why}"),
+    }
+    // A certificate of another authority.
+    let other = authority("acme", &["us", "eu"]);
+    let mut forged = dialer(identity("acme", "eu", other.path()), &us);
+    assert!(matches!(forged.dial().await, Err(DialError::Connection(_))));
+    timeout(DEADLINE, async {
+        while us.refusals.snapshot().get("wrong_region") != Some(&1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_dialler_insists_on_the_region_it_dials() {
+    let pki = authority("acme", &["us", "eu"]);
+    // Who answers at the address of us presents the certificate of eu.
+    let impostor = listen(identity("acme", "eu", pki.path()));
+    let mut dialer = dialer(identity("acme", "eu", pki.path()), &impostor);
+    let why = dialer.dial().await.unwrap_err().to_string();
+    assert!(
+        why.contains("certificate is of region eu, expected us"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn an_oversized_frame_costs_the_connection_and_nothing_else() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let mut dialer = dialer(identity("acme", "eu", pki.path()), &us);
+    let (ours, theirs) = connect(&mut us, &mut dialer).await;
+    let mut head = ping()[..1].to_vec();
+    head.extend(u32::MAX.to_be_bytes());
+    theirs.control.send(head.into()).await.unwrap();
+    assert!(end(&theirs).await.contains("frame too long"));
+    drop(ours);
+    connect(&mut us, &mut dialer).await;
+}
+
+#[tokio::test]
+async fn random_datagrams_disturb_nobody() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let noise = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for round in 0..500u32 {
+        let bytes: Vec<u8> = (0..1200u32)
+            .map(|at| (at.wrapping_mul(round).wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        noise.send_to(&bytes, us.address).unwrap();
+    }
+    let mut dialer = dialer(identity("acme", "eu", pki.path()), &us);
+    connect(&mut us, &mut dialer).await;
+}
+
+#[tokio::test]
+async fn a_restarted_peer_is_let_in_while_its_old_connection_still_stands() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let mut first = dialer(identity("acme", "eu", pki.path()), &us);
+    let (_old, _kept) = connect(&mut us, &mut first).await;
+    let mut second = dialer(identity("acme", "eu", pki.path()), &us);
+    connect(&mut us, &mut second).await;
+}

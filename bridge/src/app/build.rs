@@ -52,6 +52,7 @@ const FRESH: SourceCheckpoint = SourceCheckpoint {
         stored_at: StoredAt(0),
     },
     first: None,
+    sought: false,
     paused: false,
 };
 

@@ -1,31 +1,43 @@
 //! The header contract: what of a record's header block an ordinary target may be sent.
 //!
 //! Republishing a block verbatim is wrong. Some headers make the target refuse the record for ever,
-//! some purge it, some begin a batch. `HEADERS.md` holds the table with its reasons; this module is
-//! that table. All other lines travel byte for byte: order, case, repetition and spaces are the
-//! publisher's.
+//! some purge it, some begin a batch, some deliver it a second time. [`TABLE`] says what becomes of
+//! each; `HEADERS.md` gives the reasons, and real servers are asked for every row of it
+//! (`tests/tests/header_contract.rs`).
 //!
-//! A server finds a header by its exact name after a CRLF and before a colon, so that is how lines
-//! are recognised here; what a server would not act on is left alone.
+//! Everything else travels byte for byte: order, case, repetition, spaces, folded lines, and lines
+//! that are no headers at all. Ours stand right behind the version line, so that whatever follows
+//! follows verbatim, and so that a server, which obeys the first line of a name, obeys ours.
+
+mod block;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod ttl;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::provenance::{line_end, value_of};
+pub(crate) use self::block::value_in;
+pub use self::block::{lines_of, value_of};
+use self::rules::{Edit, Rules};
+pub use self::rules::{Match, Row, TABLE, Treatment};
 
-/// Longest header block that nats-server stores.
+/// Longest header block that nats-server stores, in bytes.
 pub const BLOCK_LEN_MAX: usize = 65_535;
+
 const VERSION_LINE: &[u8] = b"NATS/1.0\r\n";
 
 /// What the target stream and its server allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetTraits {
-    /// `allow_msg_ttl`.
+    /// The stream has `allow_msg_ttl`.
     pub ttl: bool,
-    /// `allow_rollup_hdrs` without `deny_purge`, and nobody else's records to purge.
+    /// A rollup may purge the target: the stream has `allow_rollup_hdrs` and not `deny_purge`, the
+    /// route alone writes it, and what it would purge was purged at the source too.
     pub rollup: bool,
-    /// The server's limit on headers and payload together.
+    /// The server's limit on headers and payload together (`max_payload`).
     pub payload_len_max: usize,
-    /// The stream's own limit.
+    /// The stream's own limit (`max_msg_size`).
     pub message_len_max: Option<usize>,
 }
 
@@ -57,46 +69,8 @@ pub enum HeaderVerdict {
     Expired,
 }
 
-/// What happens to a line.
-enum Rule {
-    Keep,
-    Strip,
-    /// Kept under a name that no server acts on: `Causeway-` before its own.
-    Rename,
-    Ttl,
-}
-
-fn rule(line: &[u8], traits: &TargetTraits) -> Rule {
-    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-        return Rule::Keep;
-    };
-    let name = &line[..colon];
-    if name == b"Causeway" {
-        return Rule::Strip;
-    }
-    let Some(rest) = name.strip_prefix(b"Nats-") else {
-        return Rule::Keep;
-    };
-    match rest {
-        b"TTL" if traits.ttl => Rule::Ttl,
-        b"TTL"
-        | b"Msg-Id"
-        | b"Incr"
-        | b"Counter-Sources"
-        | b"Required-Api-Level"
-        | b"Pin-Id"
-        | b"Request-Info" => Rule::Strip,
-        b"Rollup" if traits.rollup => Rule::Keep,
-        b"Rollup" => Rule::Strip,
-        b"Stream-Source" => Rule::Rename,
-        _ if rest.starts_with(b"Expected-") || rest.starts_with(b"Batch-") => Rule::Strip,
-        _ if rest.starts_with(b"Trace-") => Rule::Strip,
-        _ if rest.starts_with(b"Schedule") => Rule::Rename,
-        _ => Rule::Keep,
-    }
-}
-
-/// Times that a record's remaining life is computed from, in nanoseconds since the Unix epoch.
+/// Times that a record's remaining life is computed from, in nanoseconds since the Unix epoch. They
+/// are of two clocks, the source server's and this host's: their difference shortens or lengthens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
     /// When the source stored it.
@@ -116,251 +90,69 @@ pub fn rewrite(
     out: &mut BytesMut,
 ) -> Result<HeaderVerdict, Rejection> {
     let start = out.len();
+    let lines = lines_of(block);
+    out.reserve(VERSION_LINE.len() + own.len() + lines.len() + 2);
     out.put_slice(VERSION_LINE);
     out.put_slice(own);
-    if block.is_empty() {
-        out.put_slice(b"\r\n");
-    } else if !put_lines(after_version_line(block), ages, traits, out) {
+    let own_end = out.len();
+    if !put_lines(lines, Rules::new(traits, ages), out) {
         out.truncate(start);
         return Ok(HeaderVerdict::Expired);
     }
-    let len = out.len() - start;
-    let refusal = if len > BLOCK_LEN_MAX {
-        Some(Rejection::HeadersTooLong { len })
-    } else {
-        let max = traits
-            .payload_len_max
-            .min(traits.message_len_max.unwrap_or(usize::MAX));
-        (len + payload_len > max).then_some(Rejection::TooLarge {
-            len: len + payload_len,
-            max,
-        })
-    };
-    match refusal {
-        Some(refusal) => {
-            out.truncate(start);
-            Err(refusal)
-        }
-        None => Ok(HeaderVerdict::Publish),
+    if out.len() == own_end {
+        out.put_slice(b"\r\n"); // the empty line that a block of ours ends with
     }
+    let checked = check_size(out.len() - start, payload_len, traits);
+    if checked.is_err() {
+        out.truncate(start);
+    }
+    checked.map(|()| HeaderVerdict::Publish)
 }
 
-/// The publisher's own message id, which goes into the provenance.
+/// The publisher's own message id, which goes into the provenance; an empty one is none.
 pub fn publisher_id(block: &[u8]) -> Option<&[u8]> {
     value_of(block, b"Nats-Msg-Id").filter(|id| !id.is_empty())
 }
 
-/// Skips `NATS/1.0` and a status behind it. A block that begins otherwise is all lines.
-fn after_version_line(block: &[u8]) -> &[u8] {
-    match line_end(block) {
-        Some(end) if block.starts_with(b"NATS/1.") => &block[end..],
-        None if block.starts_with(b"NATS/1.") => b"\r\n",
-        _ => block,
+fn check_size(len: usize, payload_len: usize, traits: &TargetTraits) -> Result<(), Rejection> {
+    if len > BLOCK_LEN_MAX {
+        return Err(Rejection::HeadersTooLong { len });
     }
+    let of_stream = traits.message_len_max.unwrap_or(usize::MAX);
+    let max = traits.payload_len_max.min(of_stream);
+    let len = len + payload_len;
+    if len > max {
+        return Err(Rejection::TooLarge { len, max });
+    }
+    Ok(())
 }
 
-/// Copies the lines that stay. `false` when the record has outlived its time.
-fn put_lines(mut rest: &[u8], ages: Ages, traits: &TargetTraits, out: &mut BytesMut) -> bool {
-    let mut stripped = false;
-    while !rest.is_empty() {
-        let end = line_end(rest).unwrap_or(rest.len());
-        let (line, after) = rest.split_at(end);
-        rest = after;
-        // A folded line belongs to the header before it.
-        let folded = matches!(line.first(), Some(b' ' | b'\t'));
-        if folded && stripped {
+/// Copies what stays, in as few pieces as the rules leave. `false` when the record has outlived its
+/// time.
+fn put_lines(lines: &[u8], mut rules: Rules<'_>, out: &mut BytesMut) -> bool {
+    let mut copied = 0;
+    for start in block::line_starts(lines) {
+        if start < copied || !rules::may_name_a_row(&lines[start..]) {
             continue;
         }
-        let rule = if folded {
-            Rule::Keep
-        } else {
-            rule(line, traits)
-        };
-        stripped = matches!(rule, Rule::Strip);
-        match rule {
-            Rule::Keep => out.put_slice(line),
-            Rule::Strip => {}
-            Rule::Rename => {
-                out.put_slice(b"Causeway-");
-                out.put_slice(line);
+        let end = start + block::line_len(&lines[start..]);
+        let edit = rules.edit(&lines[start..end]);
+        if matches!(edit, Edit::Keep) {
+            continue;
+        }
+        out.put_slice(&lines[copied..start]);
+        copied = start;
+        match edit {
+            Edit::Keep => {}
+            Edit::Strip => copied = end + block::folded_len(&lines[end..]),
+            Edit::Rename => out.put_slice(rules::RENAMED_PREFIX),
+            Edit::Ttl(seconds) => {
+                rules::put_ttl(seconds, out);
+                copied = end;
             }
-            Rule::Ttl => match remaining_ttl(line, ages) {
-                Ttl::Expired => return false,
-                Ttl::Verbatim => out.put_slice(line),
-                Ttl::Seconds(seconds) => {
-                    out.put_slice(format!("Nats-TTL: {seconds}\r\n").as_bytes());
-                }
-            },
+            Edit::Expired => return false,
         }
     }
+    out.put_slice(&lines[copied..]);
     true
-}
-
-enum Ttl {
-    Verbatim,
-    Seconds(u64),
-    Expired,
-}
-
-/// A record's life began when the source stored it; the target counts anew from what is left.
-fn remaining_ttl(line: &[u8], ages: Ages) -> Ttl {
-    let value = line
-        .strip_prefix(b"Nats-TTL:")
-        .unwrap_or_default()
-        .trim_ascii();
-    let Some(ttl_ns) = std::str::from_utf8(value).ok().and_then(parse_ttl) else {
-        return Ttl::Verbatim; // `never`, or what the target will judge itself
-    };
-    let age = u128::from(ages.now_ns.saturating_sub(ages.stored_at_ns));
-    match ttl_ns.checked_sub(age) {
-        None | Some(0) => Ttl::Expired,
-        Some(left) => Ttl::Seconds((left / 1_000_000_000).max(1) as u64),
-    }
-}
-
-/// Whole seconds, or a Go duration such as `1h30m`.
-fn parse_ttl(text: &str) -> Option<u128> {
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(u128::from(seconds) * 1_000_000_000).filter(|ttl| *ttl > 0);
-    }
-    let mut total = 0u128;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit_len = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let unit = match &rest[..unit_len] {
-            "h" => 3_600e9,
-            "m" => 60e9,
-            "s" => 1e9,
-            "ms" => 1e6,
-            _ => return None,
-        };
-        total += (number * unit) as u128;
-        rest = &rest[unit_len..];
-    }
-    Some(total).filter(|ttl| *ttl > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const PLAIN: TargetTraits = TargetTraits {
-        ttl: false,
-        rollup: false,
-        payload_len_max: 1 << 20,
-        message_len_max: None,
-    };
-    const AGES: Ages = Ages {
-        stored_at_ns: 0,
-        now_ns: 0,
-    };
-
-    fn rewritten(block: &[u8], traits: &TargetTraits) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        let own = b"Causeway: x\r\n";
-        assert_eq!(
-            rewrite(block, 0, AGES, traits, own, &mut out),
-            Ok(HeaderVerdict::Publish)
-        );
-        out.to_vec()
-    }
-
-    #[test]
-    fn ordinary_lines_travel_byte_for_byte() {
-        let block = b"NATS/1.0\r\nZed: 1\r\nalpha:2\r\nZed:  3 \r\nnats-ttl: 5\r\n  folded\r\n\r\n";
-        let want =
-            b"NATS/1.0\r\nCauseway: x\r\nZed: 1\r\nalpha:2\r\nZed:  3 \r\nnats-ttl: 5\r\n  folded\r\n\r\n";
-        assert_eq!(rewritten(block, &PLAIN), want);
-    }
-
-    #[test]
-    fn what_a_target_would_act_on_is_taken_out() {
-        for name in [
-            "Nats-Expected-Stream",
-            "Nats-Expected-Last-Subject-Sequence-Subject",
-            "Nats-Batch-Id",
-            "Nats-Msg-Id",
-            "Nats-TTL",
-            "Nats-Rollup",
-            "Nats-Incr",
-            "Nats-Trace-Only",
-            "Nats-Required-Api-Level",
-            "Causeway",
-        ] {
-            let block = format!("NATS/1.0\r\nA: 1\r\n{name}: v\r\n more\r\nB: 2\r\n\r\n");
-            let want = b"NATS/1.0\r\nCauseway: x\r\nA: 1\r\nB: 2\r\n\r\n";
-            assert_eq!(rewritten(block.as_bytes(), &PLAIN), want, "{name}");
-        }
-    }
-
-    #[test]
-    fn sources_and_schedules_are_renamed() {
-        let block = b"NATS/1.0\r\nNats-Stream-Source: S 1\r\nNats-Schedule: @at x\r\n\r\n";
-        let want = b"NATS/1.0\r\nCauseway: x\r\nCauseway-Nats-Stream-Source: S 1\r\nCauseway-Nats-Schedule: @at x\r\n\r\n";
-        assert_eq!(rewritten(block, &PLAIN), want);
-    }
-
-    #[test]
-    fn malformed_blocks_follow_our_lines_verbatim() {
-        for block in [
-            &b"NATS/1.0\r\nno colon\r\n\xff\xfe: x\r\nbad name: y\r\n\r\n"[..],
-            b"NATS/1.0\r\nA: 1",
-            b"NATS/1.0\r\nA: 1\nB: 2\r\n\r\n",
-        ] {
-            let out = rewritten(block, &PLAIN);
-            assert!(out.ends_with(&block[10..]), "{out:?}");
-        }
-        assert_eq!(rewritten(b"", &PLAIN), b"NATS/1.0\r\nCauseway: x\r\n\r\n");
-        let status = rewritten(b"NATS/1.0 100 Idle\r\nA: 1\r\n\r\n", &PLAIN);
-        assert_eq!(status, b"NATS/1.0\r\nCauseway: x\r\nA: 1\r\n\r\n");
-    }
-
-    #[test]
-    fn a_time_to_live_goes_on_counting() {
-        let traits = TargetTraits { ttl: true, ..PLAIN };
-        let second = 1_000_000_000;
-        let ttl = |value: &str, age: u64| {
-            let block = format!("NATS/1.0\r\nNats-TTL: {value}\r\n\r\n");
-            let ages = Ages {
-                stored_at_ns: 5,
-                now_ns: 5 + age * second,
-            };
-            let mut out = BytesMut::new();
-            let verdict = rewrite(block.as_bytes(), 0, ages, &traits, b"", &mut out).unwrap();
-            (verdict, String::from_utf8(out.to_vec()).unwrap())
-        };
-        assert!(ttl("60", 20).1.contains("Nats-TTL: 40\r\n"));
-        assert!(ttl("1h30m", 3600).1.contains("Nats-TTL: 1800\r\n"));
-        assert!(ttl("never", 3600).1.contains("Nats-TTL: never\r\n"));
-        assert_eq!(ttl("60", 60), (HeaderVerdict::Expired, String::new()));
-    }
-
-    #[test]
-    fn sizes_are_refused_with_their_numbers() {
-        let mut out = BytesMut::new();
-        let traits = TargetTraits {
-            payload_len_max: 30,
-            ..PLAIN
-        };
-        let got = rewrite(b"", 19, AGES, &traits, b"", &mut out);
-        assert_eq!(got, Err(Rejection::TooLarge { len: 31, max: 30 }));
-        assert!(out.is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics_and_our_lines_stand_first(
-            block in proptest::collection::vec(any::<u8>(), 0..300)
-        ) {
-            let out = rewritten(&block, &PLAIN);
-            let prefix: &[u8] = b"NATS/1.0\r\nCauseway: x\r\n";
-            prop_assert!(out.starts_with(prefix));
-        }
-    }
 }

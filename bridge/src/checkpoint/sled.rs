@@ -6,10 +6,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::{CheckpointKey, CheckpointStore, StoreError};
+
+/// How long another holder of the store is waited for, and how often it is looked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 const NAME: &str = "checkpoints";
 const CACHE_LEN: u64 = 1 << 20;
@@ -27,7 +32,7 @@ impl SledStore {
     pub fn open(state: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(state).map_err(|why| io(state, why))?;
         let path = state.join(NAME);
-        match open_guarded(&path) {
+        match open_unlocked(&path) {
             Ok(db) => Ok(Self {
                 path,
                 db,
@@ -52,7 +57,7 @@ impl SledStore {
             aside = %aside.display(),
             "checkpoint store is damaged: set aside, and rebuilt from the streams"
         );
-        match open_guarded(&path) {
+        match open_unlocked(&path) {
             Ok(db) => Ok(Self {
                 path,
                 db,
@@ -109,6 +114,21 @@ enum Fault {
     Unreachable(String),
     /// Its content makes no sense.
     Damaged(String),
+}
+
+/// Opens the store as soon as it is free: a sidecar that is being replaced lets go a moment later,
+/// and sled's own threads do so after the handle was dropped.
+fn open_unlocked(path: &Path) -> Result<sled::Db, Fault> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match open_guarded(path) {
+            // There is no event to wait for: the lock is the kernel's.
+            Err(Fault::Locked(_)) if Instant::now() < deadline => {
+                std::thread::park_timeout(LOCK_INTERVAL);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Opens the store and reads all of it, so that damage is found now or never.

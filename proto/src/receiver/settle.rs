@@ -166,6 +166,7 @@ impl Receiver {
             head.done += 1;
         }
         self.finish_whole_batches();
+        self.save(false); // reconciling begins from here, or it would count what was passed again
     }
 
     /// Batches at the head of which nothing is left are acknowledged.

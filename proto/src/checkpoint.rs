@@ -54,8 +54,8 @@ pub struct SourceCheckpoint {
 pub struct TargetCheckpoint {
     /// Epoch of `at`.
     pub source_epoch: Epoch,
-    /// The last record that is settled; without store time where none of the epoch is: the position
-    /// that its reading began behind.
+    /// The last record that is settled. Where none of the epoch is: the position that its reading began
+    /// behind, and the store time of the last record settled before.
     pub at: Position,
     /// The target's last sequence then.
     pub target_seq: TargetSeq,

@@ -66,7 +66,18 @@ pub fn read_from(
 ) -> ReadFrom {
     let epoch = own.max(known_epoch);
     let obeys = beginning.sought && known_epoch != Epoch(0) && own > known_epoch;
+    // The target has heard of the seek and settled nothing since: older records are wanted again, or
+    // younger ones are not, so that times prove nothing.
+    let obeyed = beginning.sought && own == known_epoch;
     match after {
+        Some(after) if obeyed && after.seq == beginning.behind && after.seq <= facts.last_seq => {
+            ReadFrom {
+                epoch,
+                follows: after.seq,
+                started_over: false,
+                beginning,
+            }
+        }
         Some(after) if !obeys && facts.holds(after) => ReadFrom {
             epoch,
             follows: after.seq,

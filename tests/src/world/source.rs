@@ -195,7 +195,8 @@ impl World {
         outbound.sender.handle_lost_to_retention(lost);
         outbound.reader = Some(reader);
         outbound.read_due = true;
-        self.oracle.resumed(number, outbound.asked_at, target_seen);
+        self.oracle
+            .resumed(number, from.epoch, outbound.asked_at, target_seen);
         self.tell(|| format!("route {number} reads: {from:?}"));
         self.later(
             path.from,

@@ -149,18 +149,9 @@ impl World {
             .inbound
             .as_ref()
             .map_or(self.now, |i| i.described_at);
-        self.oracle
-            .target_checkpoint(number, &checkpoint, target, seen);
         let source = &self.servers[path.from].streams[path.source];
-        let epoch = self.routes[number]
-            .outbound
-            .as_ref()
-            .map(|o| o.sender.epoch());
-        if epoch == Some(checkpoint.source_epoch) {
-            // Else it speaks of another stream than the one that is there now.
-            self.oracle
-                .settled(number, checkpoint.at.seq, source, "the target");
-        }
+        self.oracle
+            .target_checkpoint(number, &checkpoint, target, source, seen);
         self.bridges[path.to]
             .store
             .put(&target_key(number), checkpoint.encode());

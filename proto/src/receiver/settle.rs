@@ -143,6 +143,8 @@ impl Receiver {
                 return;
             }
             self.pass(position);
+            // What was passed must not be passed again: the next reconciliation counts from here.
+            self.save(false);
         }
     }
 

@@ -338,7 +338,7 @@ mod tests {
         };
         assert_eq!(resealed(4, 2), Err(CorruptValue::Version(2)));
         let flags = source.len() - CRC_LEN - 1;
-        assert_eq!(resealed(flags, 4), Err(CorruptValue::Flags(4)));
+        assert_eq!(resealed(flags, 8), Err(CorruptValue::Flags(8)));
         let longer = seal([&source[..source.len() - CRC_LEN], &[0]].concat());
         let len = longer.len();
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::world::route::Path;
 pub struct RouteBook {
     /// Stored at the target: store time at the source, sequence in the target.
     accepted: BTreeMap<u64, u64>,
-    /// Stored in a target that was deleted since.
+    /// Stored in a target that was deleted since, or before an operator asked for it again.
     deleted: BTreeSet<u64>,
     /// Kept aside in the source's region.
     aside: BTreeSet<u64>,
@@ -160,8 +160,10 @@ impl Oracle {
 
     /// An operator asks for records a second time.
     pub fn seek(&mut self, route: usize) {
-        self.books[route].accepted.clear();
-        self.books[route].checkpoint = None;
+        let book = &mut self.books[route];
+        book.deleted.extend(book.accepted.keys());
+        book.accepted.clear();
+        book.checkpoint = None;
     }
 
     /// A record was kept aside in its own region.

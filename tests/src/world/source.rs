@@ -5,7 +5,7 @@ use std::time::Duration;
 use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneEncoder};
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
-use causeway_proto::id::{Position, SourceSeq, StoredAt};
+use causeway_proto::id::{Epoch, Position, SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
 use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::Admission;
@@ -97,6 +97,25 @@ impl World {
         self.later(from, RETRY, BridgeEvent::Wake);
     }
 
+    /// An operator asks for another place to read from.
+    pub(super) fn seek_route(&mut self, number: usize, behind: SourceSeq) {
+        self.end_lane(number, LaneCloseReason::Rewind);
+        let Some(outbound) = self.routes[number].outbound.as_mut() else {
+            return;
+        };
+        let checkpoint = &mut outbound.checkpoint;
+        checkpoint.epoch = Epoch(checkpoint.epoch.0 + 1);
+        checkpoint.first = Some(behind);
+        checkpoint.sought = true;
+        checkpoint.watermark = Position {
+            seq: behind,
+            ..Position::default()
+        };
+        outbound
+            .sender
+            .raise_epoch(checkpoint.epoch, checkpoint.watermark);
+    }
+
     // --- The stream ----------------------------------------------------------------------------
 
     /// Asks the source what it is now, and what stands at a position.
@@ -164,7 +183,7 @@ impl World {
         let target_seen = self.routes[number]
             .inbound
             .as_ref()
-            .map_or(Duration::ZERO, |i| i.described_at);
+            .map_or(Duration::ZERO, |i| i.resumes_seen_at);
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };

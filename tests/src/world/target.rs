@@ -71,7 +71,14 @@ impl World {
         }
         while let Some(action) = self.poll_inbound(number) {
             match action {
-                Action::Send(frame) => self.send_frame(path.to, &frame),
+                Action::Send(frame) => {
+                    if let (Frame::Resume(_), Some(inbound)) =
+                        (&frame, self.routes[number].inbound.as_mut())
+                    {
+                        inbound.resumes_seen_at = inbound.described_at;
+                    }
+                    self.send_frame(path.to, &frame);
+                }
                 Action::Decode(head, body) => self.decode(number, &head, &body),
                 Action::Save { checkpoint, now } => self.save(number, checkpoint, now),
                 Action::Report(report) => {

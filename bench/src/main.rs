@@ -1,6 +1,7 @@
 //! Causeway's measurements. Each prints the median of several rounds over data made from a seed, so
 //! that two runs differ only by the machine.
 
+use causeway_proto::codec::Effort;
 use clap::{Args, Parser, Subcommand};
 
 mod batcher;
@@ -23,9 +24,9 @@ enum Command {
     Batcher,
     /// Encoding batches for a lane and decoding them: checksum and zstd.
     Codec {
-        /// zstd level.
-        #[arg(long, default_value_t = causeway_proto::codec::LEVEL_DEFAULT)]
-        level: i32,
+        /// light, shaped, high or highest.
+        #[arg(long, default_value_t = Effort::default())]
+        effort: Effort,
     },
 }
 
@@ -57,7 +58,7 @@ fn main() {
     let events = events::Events::generate(options.seed, options.records, options.payload_len);
     let report = match command {
         Command::Batcher => batcher::measure(&events, &options),
-        Command::Codec { level } => codec::measure(&events, level, &options),
+        Command::Codec { effort } => codec::measure(&events, effort, &options),
     };
     print!(
         "{}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use causeway_proto::batch::PlainBatch;
 use causeway_proto::checkpoint::SourceCheckpoint;
-use causeway_proto::codec::{EncodedBatch, LaneEncoder};
+use causeway_proto::codec::{Effort, EncodedBatch, LaneEncoder};
 use causeway_proto::error::{EncodeError, PeerMisbehaved};
 use causeway_proto::frame::{
     CloseLane, Frame, LaneClass, LaneCloseReason, Rejected, Resume, Stall, StallReason, clip_detail,
@@ -55,7 +55,7 @@ pub struct Outbound {
     saved: SourceCheckpoint,
     start: SeekTo,
     class: LaneClass,
-    level: i32,
+    effort: Effort,
     key: CheckpointKey,
     store: CheckpointWriter,
     reporter: RouteReporter,
@@ -89,8 +89,8 @@ pub struct OutboundParts {
     pub start: SeekTo,
     /// Priority.
     pub class: LaneClass,
-    /// Compression level.
-    pub level: i32,
+    /// How much CPU compression may take.
+    pub effort: Effort,
     /// The store's key.
     pub key: CheckpointKey,
     /// The store.
@@ -115,7 +115,7 @@ impl Outbound {
             saved: parts.checkpoint,
             start: parts.start,
             class: parts.class,
-            level: parts.level,
+            effort: parts.effort,
             key: parts.key,
             store: parts.store,
             reporter: parts.reporter,
@@ -397,7 +397,7 @@ impl Outbound {
                 self.checkpoint.sought = from.beginning.sought;
                 self.checkpoint.epoch = from.epoch;
                 self.reporter.resumed(from.follows, from.epoch);
-                self.encoder = Some(LaneEncoder::new(self.level));
+                self.encoder = Some(LaneEncoder::new(self.effort));
                 let lost = SourceSeq(facts.first_seq.0.saturating_sub(1));
                 self.sender.handle_lost_to_retention(lost);
                 self.source.start(from.follows.max(lost));

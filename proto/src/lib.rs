@@ -14,6 +14,7 @@ pub mod subject;
 pub mod batch;
 pub mod codec;
 pub mod frame;
+mod shape;
 mod wire;
 
 // Who may say what when.

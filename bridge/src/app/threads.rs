@@ -82,7 +82,7 @@ pub(super) fn source_thread(
                 checkpoint: leg.checkpoint,
                 start: leg.start,
                 class: leg.class,
-                level: leg.level,
+                effort: leg.effort,
                 key: leg.key,
                 store: store.clone(),
                 reporter: leg.reporter,

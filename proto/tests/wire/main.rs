@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod samples;
 
-use causeway_proto::codec::{BatchHead, LaneDecoder};
+use causeway_proto::codec::{BatchHead, Codec, LaneDecoder};
 use causeway_proto::frame::Frame;
 
 const WIRE_MD: &str = include_str!("../../WIRE.md");
@@ -35,6 +35,8 @@ goldens! {
     "batch_empty",
     "batch_zstd_1",
     "batch_zstd_2",
+    "batch_shaped",
+    "shaped",
 }
 
 /// The bytes of a text of hex digits, in which `#` begins a comment.
@@ -131,6 +133,21 @@ fn compressed_goldens_are_decoded_in_one_context() {
             .unwrap()
             .expect("a whole head");
         assert_eq!(decoder.decode(&head, &golden[len..]), Ok(batch), "{name}");
+    }
+}
+
+#[test]
+fn the_shaped_golden_is_decoded() {
+    let golden = golden("batch_shaped");
+    let prefix = BatchHead::decode_prefix(&golden).unwrap();
+    let (head, len) = prefix.expect("a whole head");
+    assert_eq!(head.codec, Codec::Shaped);
+    let batch = LaneDecoder::new().decode(&head, &golden[len..]).unwrap();
+    let payloads: Vec<_> = batch.iter().map(|record| record.unwrap().payload).collect();
+    let json = |n: usize| format!("{{\"n\":{},\"k\":\"v\"}}", 1000 + n);
+    assert_eq!(payloads.len(), 8);
+    for (n, payload) in payloads.into_iter().enumerate() {
+        assert_eq!(payload, json(n).as_bytes());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneEncoder};
+use causeway_proto::codec::{BatchHead, Effort, LaneEncoder};
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
 use causeway_proto::id::{Epoch, Position, SourceSeq, StoredAt};
@@ -205,7 +205,7 @@ impl World {
         outbound.checkpoint.first = Some(from.beginning.behind);
         outbound.checkpoint.sought = from.beginning.sought;
         outbound.checkpoint.epoch = from.epoch;
-        outbound.encoder = Some(LaneEncoder::new(LEVEL_DEFAULT));
+        outbound.encoder = Some(LaneEncoder::new(Effort::default()));
         outbound.books = super::route::CreditBooks {
             granted: resume.credit,
             ..Default::default()

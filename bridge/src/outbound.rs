@@ -561,7 +561,8 @@ impl Outbound {
             LaneClass::Normal => 1,
             LaneClass::Bulk => 0,
         };
-        let sending = port.send_batch(batch.head, batch.body, priority);
+        let is_live = self.class == LaneClass::Live;
+        let sending = port.send_batch(batch.head, batch.body, priority, is_live);
         self.sending = Some(tokio::task::spawn_local(sending));
     }
 

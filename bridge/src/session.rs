@@ -102,15 +102,17 @@ impl Port {
             .map_err(|_| SessionGone)
     }
 
-    /// Hands a batch to the link; done when the link has taken all of it.
+    /// Hands a batch to the link; done when the link has taken all of it. A live one is copied where
+    /// loss makes that worth while.
     pub async fn send_batch(
         self,
         head: Bytes,
         body: Bytes,
         priority: i32,
+        is_live: bool,
     ) -> Result<(), SessionGone> {
         self.batches
-            .send(head, body, priority)
+            .send(head, body, priority, is_live)
             .await
             .map_err(|_| SessionGone)
     }

@@ -13,6 +13,7 @@ pub mod subject;
 // How it travels.
 pub mod batch;
 pub mod codec;
+pub mod copies;
 pub mod frame;
 mod shape;
 mod wire;

@@ -5,7 +5,9 @@
 mod samples;
 
 use causeway_proto::codec::{BatchHead, Codec, LaneDecoder};
+use causeway_proto::copies::{Assembler, cut};
 use causeway_proto::frame::Frame;
+use causeway_proto::limits::COPY_HEAD_LEN_MAX;
 
 const WIRE_MD: &str = include_str!("../../WIRE.md");
 
@@ -37,6 +39,7 @@ goldens! {
     "batch_zstd_2",
     "batch_shaped",
     "shaped",
+    "copy",
 }
 
 /// The bytes of a text of hex digits, in which `#` begins a comment.
@@ -134,6 +137,26 @@ fn compressed_goldens_are_decoded_in_one_context() {
             .expect("a whole head");
         assert_eq!(decoder.decode(&head, &golden[len..]), Ok(batch), "{name}");
     }
+}
+
+#[test]
+fn a_copy_has_its_golden_bytes() {
+    let batch = golden("batch_zstd_2");
+    let prefix = BatchHead::decode_prefix(&batch).unwrap();
+    let (head, len) = prefix.expect("a whole head");
+    let datagram_len_max = COPY_HEAD_LEN_MAX + batch.len() / 2;
+    let pieces = cut(
+        head.lane,
+        head.seq,
+        &batch[..len],
+        &batch[len..],
+        datagram_len_max,
+    );
+    let pieces = pieces.expect("two pieces");
+    assert_eq!(hex(&pieces[1]), hex(&golden("copy")));
+    let mut assembler = Assembler::new();
+    assert_eq!(assembler.accept(&pieces[1]), Ok(None));
+    assert_eq!(assembler.accept(&pieces[0]), Ok(Some(batch.into())));
 }
 
 #[test]

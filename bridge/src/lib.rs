@@ -39,3 +39,6 @@ pub mod status;
 pub mod app;
 pub mod cli;
 pub mod demo;
+
+// What the demo and the measurements put between two regions.
+pub mod wan;

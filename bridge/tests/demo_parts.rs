@@ -14,9 +14,10 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{HeaderMap, Message};
 use causeway::demo::load::{Ledger, Publisher, Trade};
 use causeway::demo::provision::{self, OLDEST_VERSION};
-use causeway::demo::relay::{PathOptions, Relay, RelayCounters, RelayOptions};
+use causeway::demo::relay::{Relay, RelayCounters, RelayOptions};
 use causeway::demo::server::{Server, ServerOptions};
 use causeway::demo::verify::{Findings, compare, count_personal, read_stream};
+use causeway::wan::Profile;
 use futures_util::TryStreamExt as _;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
@@ -120,13 +121,12 @@ async fn a_server_that_cannot_start_says_why() {
 }
 
 /// A socket behind a relay, and the relay.
-async fn relay(delay: Duration, loss_ppm: u32) -> (Relay, UdpSocket) {
+async fn relay(delay: Duration, loss: f64) -> (Relay, UdpSocket) {
     let target = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let path = PathOptions {
+    let path = Profile {
         delay,
-        loss_ppm,
-        rate_bps: None,
-        queue_bytes_max: 0,
+        loss,
+        ..Profile::default()
     };
     let options = RelayOptions {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -158,7 +158,7 @@ async fn counters_reach(
 #[tokio::test]
 async fn each_client_of_the_relay_gets_its_own_answers_after_both_delays() {
     let delay = Duration::from_millis(40);
-    let (relay, target) = relay(delay, 0).await;
+    let (relay, target) = relay(delay, 0.0).await;
     tokio::spawn(async move {
         let mut buffer = [0; 100];
         loop {
@@ -188,7 +188,7 @@ async fn each_client_of_the_relay_gets_its_own_answers_after_both_delays() {
 
 #[tokio::test]
 async fn a_cut_relay_passes_nothing_until_it_is_healed() {
-    let (relay, target) = relay(Duration::from_millis(1), 0).await;
+    let (relay, target) = relay(Duration::from_millis(1), 0.0).await;
     let client = client_of(&relay).await;
     relay.cut();
     client.send(b"into the void").await.unwrap();
@@ -210,14 +210,14 @@ async fn a_cut_relay_passes_nothing_until_it_is_healed() {
 
 #[tokio::test]
 async fn the_relay_loses_the_stated_share_of_a_busy_link() {
-    let (relay, _target) = relay(Duration::from_millis(1), 100_000).await;
+    let (relay, _target) = relay(Duration::from_millis(1), 0.1).await;
     let client = client_of(&relay).await;
     // In small groups, so that no socket's buffer overflows.
     for group in 1..=100 {
         for _ in 0..50 {
             client.send(&[0; 1_200]).await.unwrap();
         }
-        counters_reach(&relay, |it| it.forward.sent_packets == group * 50).await;
+        counters_reach(&relay, |it| it.forward.entered_packets == group * 50).await;
     }
     let counters = relay.counters().forward;
     // 500 of 5,000 expected, standard deviation 21.

@@ -149,6 +149,8 @@ pub struct Receiver {
     refused: Option<Position>,
     retry: Duration,
     foreign_seen: bool,
+    /// What became of records since this process began, over all lanes.
+    totals: Outcomes,
 }
 
 impl Receiver {
@@ -179,6 +181,7 @@ impl Receiver {
             refused: None,
             retry: RETRY_MIN,
             foreign_seen,
+            totals: Outcomes::default(),
         }
     }
 
@@ -232,6 +235,11 @@ impl Receiver {
     /// What is known to be settled at the target.
     pub fn applied(&self) -> Applied {
         self.applied
+    }
+
+    /// What became of records here since this process began.
+    pub fn totals(&self) -> Outcomes {
+        self.totals
     }
 
     /// Why the target takes nothing, if so.

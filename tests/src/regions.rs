@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream::{self, consumer, stream};
 use causeway::demo::process::Process;
 use causeway::demo::provision::{nats_server, nats_server_version};
-use causeway::demo::relay::{PathOptions, Relay, RelayOptions};
+use causeway::demo::relay::{Relay, RelayOptions};
 use causeway::demo::server::{Server, ServerOptions, free_port};
+use causeway::wan::Profile;
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -80,11 +81,10 @@ impl TwoRegions {
         let us = start_server(directory.path(), "us", pinned).await?;
         let eu = start_server(directory.path(), "eu", target_binary).await?;
         let listen = free_udp_port()?;
-        let path = PathOptions {
+        let path = Profile {
             delay: setup.wan.0,
-            loss_ppm: setup.wan.1,
-            rate_bps: None,
-            queue_bytes_max: 1 << 20,
+            loss: f64::from(setup.wan.1) / 1e6,
+            ..Profile::default()
         };
         let relay = Relay::start(RelayOptions {
             listen: ([127, 0, 0, 1], 0).into(),

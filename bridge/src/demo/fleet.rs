@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::load::{PERSONAL_PREFIX, Trade};
-use super::relay::PathOptions;
+use crate::wan::{Limit, Profile};
 
 /// One way across the emulated WAN; the round trip is twice that.
 pub(crate) const ONE_WAY: Duration = Duration::from_millis(40);
@@ -60,12 +60,13 @@ pub(crate) const ROUTES: [RoutePlan; 2] = [
 ];
 
 /// Both directions of the WAN.
-pub(crate) fn wan() -> PathOptions {
-    PathOptions {
+pub(crate) fn wan() -> Profile {
+    Profile {
         delay: ONE_WAY,
-        loss_ppm: LOSS_PPM,
         rate_bps: Some(WAN_RATE_BPS),
-        queue_bytes_max: QUEUE_BYTES_MAX,
+        queue: Limit::Bytes(QUEUE_BYTES_MAX),
+        loss: f64::from(LOSS_PPM) / 1e6,
+        ..Profile::default()
     }
 }
 

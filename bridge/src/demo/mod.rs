@@ -18,7 +18,6 @@ pub mod verify;
 
 mod fleet;
 mod monitor;
-mod prng;
 mod recovery;
 mod screen;
 mod script;

@@ -1,11 +1,9 @@
 //! The emulated WAN: a UDP relay in user space, so that no root and no kernel module are needed.
 //!
 //! It stands between the sidecar that dials and the one that listens, as a router would: every client address gets
-//! a socket of its own towards the target. What happens to packets is decided by [`PathModel`] in virtual time;
-//! here are only the sockets and the clock. It runs on a thread of its own, since a delay is only as
+//! a socket of its own towards the target. What happens to packets is decided by [`wan::Path`](crate::wan::Path) in
+//! virtual time; here are only the sockets and the clock. It runs on a thread of its own, since a delay is only as
 //! accurate as the thread that keeps it is free; tokio's timer makes packets up to a millisecond late.
-
-mod model;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +17,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-pub use model::{IP_UDP_HEADER_BYTES, Packet, PathCounters, PathModel, PathOptions};
+use crate::wan::{Path, PathCounters, Profile};
+
+/// What IPv4 and UDP add to each datagram on a real wire; counted, and taking its share of the rate.
+pub const IP_UDP_HEADER_BYTES: usize = 28;
 
 /// A dialler that reconnects comes from a new address each time; the one longest silent makes room.
 const CLIENTS_MAX: usize = 64;
@@ -41,9 +42,9 @@ pub struct RelayOptions {
     /// Decides which packets are lost.
     pub seed: u64,
     /// From the dialling side to the listening one.
-    pub forward: PathOptions,
+    pub forward: Profile,
     /// From the listening side to the dialling one.
-    pub back: PathOptions,
+    pub back: Profile,
 }
 
 /// The counts of both directions.
@@ -58,7 +59,7 @@ pub struct RelayCounters {
 impl RelayCounters {
     /// All bytes given to the link, both directions, headers included.
     pub fn wire_bytes(&self) -> u64 {
-        self.forward.sent_bytes + self.back.sent_bytes
+        self.forward.entered_bytes + self.back.entered_bytes
     }
 }
 
@@ -165,9 +166,22 @@ impl Drop for Client {
     }
 }
 
+/// A datagram on its way, and whose it is: the client it comes from, or goes to.
+#[derive(Debug, Clone)]
+struct Packet {
+    client: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+impl Packet {
+    fn wire_bytes(&self) -> usize {
+        self.bytes.len() + IP_UDP_HEADER_BYTES
+    }
+}
+
 enum Action {
     FromClient(SocketAddr, usize),
-    FromTarget(Packet<SocketAddr>),
+    FromTarget(Packet),
     Cut(bool),
     Deliver,
     Nothing,
@@ -180,8 +194,8 @@ struct Driver {
     listen: UdpSocket,
     target: SocketAddr,
     clients: HashMap<SocketAddr, Client>,
-    forward: PathModel<SocketAddr>,
-    back: PathModel<SocketAddr>,
+    forward: Path<Packet>,
+    back: Path<Packet>,
     counted: watch::Sender<RelayCounters>,
 }
 
@@ -196,8 +210,8 @@ impl Driver {
             listen,
             target: options.target,
             clients: HashMap::new(),
-            forward: PathModel::new(options.forward, options.seed),
-            back: PathModel::new(options.back, !options.seed),
+            forward: Path::new(options.forward, options.seed),
+            back: Path::new(options.back, !options.seed),
             counted,
         }
     }
@@ -217,8 +231,13 @@ impl Driver {
                 }
                 Action::FromTarget(packet) => self.take_from_target(packet, &mut from_target),
                 Action::Cut(is_cut) => {
-                    self.forward.handle_cut(is_cut);
-                    self.back.handle_cut(is_cut);
+                    for path in [&mut self.forward, &mut self.back] {
+                        if is_cut {
+                            path.cut(Duration::MAX);
+                        } else {
+                            path.heal();
+                        }
+                    }
                 }
                 Action::Deliver | Action::Nothing => {}
                 Action::Stop => return,
@@ -235,10 +254,10 @@ impl Driver {
     async fn select(
         &self,
         buffer: &mut [u8],
-        from_target: &mut mpsc::Receiver<Packet<SocketAddr>>,
+        from_target: &mut mpsc::Receiver<Packet>,
         cut_changes: &mut watch::Receiver<bool>,
     ) -> Action {
-        let due = [self.forward.poll_timeout(), self.back.poll_timeout()];
+        let due = [self.forward.next_at(), self.back.next_at()];
         let due = due.into_iter().flatten().min().map(|due| self.began + due);
         tokio::select! {
             changed = cut_changes.changed() => match changed {
@@ -262,7 +281,7 @@ impl Driver {
         &mut self,
         client: SocketAddr,
         bytes: &[u8],
-        to_back: &mpsc::Sender<Packet<SocketAddr>>,
+        to_back: &mpsc::Sender<Packet>,
     ) {
         let now = self.now();
         if let Some(known) = self.clients.get_mut(&client) {
@@ -270,21 +289,13 @@ impl Driver {
         } else if self.add_client(client, to_back).await.is_err() {
             return; // as a router without a free port would: the packet is lost, the sender tries again
         }
-        self.forward.handle_packet(
-            Packet {
-                to: client,
-                bytes: bytes.to_vec(),
-            },
-            now,
-        );
+        let bytes = bytes.to_vec();
+        let packet = Packet { client, bytes };
+        self.forward.enter(now, packet.wire_bytes(), packet);
     }
 
     /// What else has come meanwhile, so that a busy link costs few turns of the loop.
-    async fn drain_clients(
-        &mut self,
-        buffer: &mut [u8],
-        to_back: &mpsc::Sender<Packet<SocketAddr>>,
-    ) {
+    async fn drain_clients(&mut self, buffer: &mut [u8], to_back: &mpsc::Sender<Packet>) {
         for _ in 1..RUN_MAX {
             let Ok((length, client)) = self.listen.try_recv_from(buffer) else {
                 return;
@@ -294,23 +305,19 @@ impl Driver {
         }
     }
 
-    fn take_from_target(
-        &mut self,
-        packet: Packet<SocketAddr>,
-        more: &mut mpsc::Receiver<Packet<SocketAddr>>,
-    ) {
+    fn take_from_target(&mut self, packet: Packet, more: &mut mpsc::Receiver<Packet>) {
         let now = self.now();
-        self.back.handle_packet(packet, now);
+        self.back.enter(now, packet.wire_bytes(), packet);
         for _ in 1..RUN_MAX {
             let Ok(packet) = more.try_recv() else { return };
-            self.back.handle_packet(packet, now);
+            self.back.enter(now, packet.wire_bytes(), packet);
         }
     }
 
     async fn add_client(
         &mut self,
         client: SocketAddr,
-        to_back: &mpsc::Sender<Packet<SocketAddr>>,
+        to_back: &mpsc::Sender<Packet>,
     ) -> io::Result<()> {
         if self.clients.len() >= CLIENTS_MAX {
             let silent = self.clients.iter().min_by_key(|(_, it)| it.heard_at);
@@ -338,13 +345,13 @@ impl Driver {
         let now = self.now();
         // A full socket or a dead receiver loses the packet, as a real one would. Sent past tokio, which would
         // refuse to try before it has seen a new socket writable.
-        while let Some(packet) = self.forward.poll_packet(now) {
-            if let Some(client) = self.clients.get(&packet.to) {
+        while let Some(packet) = self.forward.leave(now) {
+            if let Some(client) = self.clients.get(&packet.client) {
                 let _ = SockRef::from(&*client.socket).send(&packet.bytes);
             }
         }
-        while let Some(packet) = self.back.poll_packet(now) {
-            let _ = SockRef::from(&self.listen).send_to(&packet.bytes, &packet.to.into());
+        while let Some(packet) = self.back.leave(now) {
+            let _ = SockRef::from(&self.listen).send_to(&packet.bytes, &packet.client.into());
         }
     }
 }
@@ -357,17 +364,13 @@ async fn wait_until(due: Option<Instant>) {
 }
 
 /// Reads what the target sends to one client, until aborted.
-async fn read_target(
-    socket: Arc<UdpSocket>,
-    client: SocketAddr,
-    to_back: mpsc::Sender<Packet<SocketAddr>>,
-) {
+async fn read_target(socket: Arc<UdpSocket>, client: SocketAddr, to_back: mpsc::Sender<Packet>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         // An error is the echo of a packet that the target did not take while it was dead.
         if let Ok(length) = socket.recv(&mut buffer).await {
             let packet = Packet {
-                to: client,
+                client,
                 bytes: buffer[..length].to_vec(),
             };
             if to_back.send(packet).await.is_err() {

@@ -85,6 +85,7 @@ impl Outbound {
             has_session: self.port.is_some(),
             paused: self.memory.now.paused,
             stall: self.stall.as_ref(),
+            effort: self.pipeline.effort(),
         });
     }
 

@@ -92,6 +92,7 @@ impl Leg {
             has_session: self.has_session,
             paused: self.paused,
             stall: self.stall.as_ref(),
+            effort: Effort::Light,
         });
         self.board.snapshot().routes.remove(0)
     }

@@ -73,7 +73,8 @@ impl Receiver {
         )
     }
 
-    fn outcome(&mut self, count: impl FnOnce(&mut Outcomes)) {
+    fn outcome(&mut self, count: impl Fn(&mut Outcomes)) {
+        count(&mut self.totals);
         if let Some(lane) = &mut self.lane {
             count(&mut lane.outcomes);
         }

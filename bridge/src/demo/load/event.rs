@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::prng::Prng;
+use crate::wan::prng::Prng;
 
 /// What a region's applications write about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

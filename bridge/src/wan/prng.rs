@@ -28,6 +28,11 @@ impl Prng {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// A number from 0 to below 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// True in `parts` of a million cases.
     pub(crate) fn chance(&mut self, parts: u32) -> bool {
         self.below(1_000_000) < u64::from(parts)

@@ -70,6 +70,13 @@ impl Events {
     }
 }
 
+/// The subject and the payload of an order event.
+pub(crate) fn order(rng: &mut StdRng, number: usize, payload_len: usize) -> (String, String) {
+    let stored_at = STORED_AT_FIRST + number as u64 * 20_000;
+    let event = event(rng, number, stored_at, payload_len);
+    (event.subject, event.payload)
+}
+
 fn event(rng: &mut StdRng, number: usize, stored_at: u64, payload_len: usize) -> Event {
     let kind = KINDS[rng.random_range(0..KINDS.len())];
     let subject = format!("orders.{kind}.{}", rng.random_range(0..40));

@@ -1,12 +1,17 @@
 //! Causeway's measurements. Each prints the median of several rounds over data made from a seed, so
-//! that two runs differ only by the machine.
+//! that two runs differ only by the machine. `wan` and `wan-accuracy` stand apart: real hosts on an emulated link.
 
+use std::process::ExitCode;
+
+use anyhow::Result;
+use causeway_proto::codec::Effort;
 use clap::{Args, Parser, Subcommand};
 
 mod batcher;
 mod codec;
 mod events;
 mod report;
+mod wan;
 
 #[derive(Parser)]
 #[command(name = "causeway-bench", about, version)]
@@ -23,10 +28,14 @@ enum Command {
     Batcher,
     /// Encoding batches for a lane and decoding them: checksum and zstd.
     Codec {
-        /// zstd level.
-        #[arg(long, default_value_t = causeway_proto::codec::LEVEL_DEFAULT)]
-        level: i32,
+        /// light, shaped, high or highest.
+        #[arg(long, default_value_t = Effort::default())]
+        effort: Effort,
     },
+    /// Whether the emulated WAN does what its profiles say, here and now. Needs root.
+    WanAccuracy(wan::AccuracyOptions),
+    /// Causeway and native replication on the same emulated links. Needs root, and the release binary of `causeway`.
+    Wan(wan::WanOptions),
 }
 
 /// What all measurements share.
@@ -44,27 +53,46 @@ struct Options {
     /// Plain bytes at which a batch is sealed; 1 makes each record a batch, as on a quiet lane.
     #[arg(long, global = true, default_value_t = causeway_proto::limits::BATCH_PLAIN_LEN_TARGET)]
     batch_len: usize,
-    /// Rounds; the median counts.
-    #[arg(long, global = true, default_value_t = 7)]
-    rounds: usize,
+    /// Rounds; the median counts. By default 7; 3 of `wan`, 1 of `wan --quick`.
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
     /// Print one JSON object instead of a table.
     #[arg(long, global = true)]
     json: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let Cli { command, options } = Cli::parse();
-    let events = events::Events::generate(options.seed, options.records, options.payload_len);
-    let report = match command {
-        Command::Batcher => batcher::measure(&events, &options),
-        Command::Codec { level } => codec::measure(&events, level, &options),
+    let done = match command {
+        Command::Batcher => print(&options, batcher::measure(&options.events(), &options)),
+        Command::Codec { effort } => print(
+            &options,
+            codec::measure(&options.events(), effort, &options),
+        ),
+        Command::WanAccuracy(accuracy) => wan::accuracy(&accuracy, options.json),
+        Command::Wan(wan) => wan::compare(&wan, &options),
     };
-    print!(
-        "{}",
-        if options.json {
-            report.to_json()
-        } else {
-            report.to_table()
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("causeway-bench: {error:#}");
+            ExitCode::FAILURE
         }
-    );
+    }
+}
+
+impl Options {
+    fn events(&self) -> events::Events {
+        events::Events::generate(self.seed, self.records, self.payload_len)
+    }
+}
+
+fn print(options: &Options, report: report::Report) -> Result<ExitCode> {
+    let text = if options.json {
+        report.to_json()
+    } else {
+        report.to_table()
+    };
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
 }

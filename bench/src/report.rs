@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 
+const ROUNDS: usize = 7;
+
 /// What one measurement found.
 pub(crate) struct Report {
     pub(crate) name: &'static str,
@@ -20,7 +22,9 @@ pub(crate) struct Report {
 /// The median duration of a step, over as many rounds as asked for after one to warm up.
 pub(crate) fn median(options: &Options, mut round: impl FnMut() -> Duration) -> Duration {
     round();
-    let mut times: Vec<_> = (0..options.rounds.max(1)).map(|_| round()).collect();
+    let mut times: Vec<_> = (0..options.rounds.unwrap_or(ROUNDS).max(1))
+        .map(|_| round())
+        .collect();
     times.sort();
     times[times.len() / 2]
 }

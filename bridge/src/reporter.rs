@@ -1,7 +1,7 @@
 //! What a driver tells of its route: counters kept by the driver, copied out twice a second.
 
 use causeway_config::plan::RoutePlan;
-use causeway_proto::codec::BatchHead;
+use causeway_proto::codec::{BatchHead, Effort};
 use causeway_proto::frame::Stall;
 use causeway_proto::id::{Epoch, RouteName, SourceSeq};
 use causeway_proto::receiver::Receiver;
@@ -33,6 +33,8 @@ pub struct OutboundView<'a> {
     pub paused: bool,
     /// What the target says.
     pub stall: Option<&'a Stall>,
+    /// What compression takes now.
+    pub effort: Effort,
 }
 
 /// A target driver as status sees it.
@@ -208,6 +210,7 @@ impl RouteReporter {
             self.source.heard = later(self.source.heard, Some(now_unix_seconds() - age));
             self.source.unreachable = None;
         }
+        self.status.compression = Some(view.effort.name());
         self.note_progress(watermark.seq.0, watermark.stored_at.0, pending.read);
         self.note_denials();
         (self.status.state, self.status.reason) = self.outbound_state(view);
@@ -306,7 +309,8 @@ impl RouteReporter {
         self.status.lanes_refused += 1;
     }
 
-    /// Publishes where the target side stands. What became of records is told by their source.
+    /// Publishes where the target side stands, and what became of records here since this process began.
+    /// The books that balance are the source's.
     pub fn inbound(&mut self, view: &InboundView<'_>) {
         let applied = view.receiver.applied();
         if let Some(at) = applied.at {
@@ -322,6 +326,17 @@ impl RouteReporter {
             self.status.resume_point = Some(applied.at.map_or(0, |at| at.seq.0));
         }
         self.status.in_flight_bytes = view.receiver.decoded_len() as u64;
+        let totals = view.receiver.totals();
+        self.status.outcomes = OutcomeCounts {
+            read: totals.total(),
+            stored: totals.stored,
+            duplicate: totals.duplicate,
+            denied: totals.denied,
+            returned: 0,
+            rejected: totals.rejected,
+            expired: totals.expired,
+            pending: 0,
+        };
         (self.status.state, self.status.reason) = inbound_state(view);
         self.publish();
     }

@@ -112,7 +112,7 @@ impl Dialer {
         config.transport_config(transport(&self.hints, &pace));
         let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
         let connection = connecting.await?;
-        Session::start(connection, self.peer.clone(), true)
+        Session::start(connection, self.peer.clone(), true, self.hints.rate.clone())
             .await
             .map_err(|_| DialError::Closed)
     }
@@ -228,9 +228,10 @@ impl Listener {
         match self.identify(&connection) {
             Ok(peer) => {
                 let (hints, sessions) = &self.peers[&peer];
-                pace.belongs_to(hints.rate.clone());
+                let rate = hints.rate.clone();
+                pace.belongs_to(rate.clone());
                 connection.set_send_window(send_window(hints));
-                if let Ok(session) = Session::start(connection, peer, false).await {
+                if let Ok(session) = Session::start(connection, peer, false, rate).await {
                     let _ = sessions.send(session).await;
                 }
             }

@@ -52,6 +52,11 @@ impl DeclaredRate {
         Some(self.0.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
+    /// Bytes a second on the wire.
+    pub(super) fn bytes_per_second(&self) -> Option<u64> {
+        self.get().map(|bits| bits / 8)
+    }
+
     /// How the link treats its path.
     pub fn mode(&self) -> Mode {
         [Mode::Declared, Mode::Adaptive, Mode::Scavenger]

@@ -57,6 +57,8 @@ struct Flow {
     wire: Arc<Wire>,
     destination: Option<SocketAddr>,
     is_known: bool,
+    /// What it pushed before its link was known.
+    unknown_bytes: u64,
     waker: Option<Waker>,
 }
 
@@ -168,6 +170,7 @@ impl Shaping {
             wire: Arc::clone(wire),
             destination: None,
             is_known: false,
+            unknown_bytes: 0,
             waker: None,
         };
         state.flows.insert(key, flow);
@@ -260,7 +263,9 @@ impl State {
         flow.destination = Some(transmit.destination);
         let wire = Arc::clone(&flow.wire);
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let known = flow.is_known;
         let mut is_first = false;
+        let mut total = 0;
         for bytes in transmit.contents.chunks(size.max(1)) {
             let packet = Packet {
                 wire: Arc::clone(&wire),
@@ -270,7 +275,11 @@ impl State {
                 bytes: bytes.to_vec(),
             };
             let len = bytes.len() as u64 + headers(transmit.destination);
+            total += len;
             is_first |= self.shaper.push(key, len, packet);
+        }
+        if !known && let Some(flow) = self.flows.get_mut(&key) {
+            flow.unknown_bytes += total;
         }
         if is_first || self.is_idle {
             shared.changed.notify_one();
@@ -295,6 +304,7 @@ impl State {
                     link
                 });
                 self.shaper.move_flow(*key, link);
+                self.shaper.charge(now, link, flow.unknown_bytes);
             }
             self.shaper.set_pace(now, *key, flow.pace.get());
         }

@@ -327,6 +327,8 @@ pub struct RouteStatus {
     pub wire_bytes: u64,
     /// Batches that travelled.
     pub batches: u64,
+    /// How much CPU compression takes: light, shaped, high, highest. `None` where records arrive.
+    pub compression: Option<&'static str>,
     /// Lanes given up because of what the peer sent on them.
     pub lanes_refused: u64,
     /// Records a batch.
@@ -369,6 +371,7 @@ impl RouteStatus {
             plain_bytes: 0,
             wire_bytes: 0,
             batches: 0,
+            compression: None,
             lanes_refused: 0,
             batch_sizes: BatchSizes::default(),
         }

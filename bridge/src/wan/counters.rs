@@ -42,6 +42,28 @@ pub struct PathCounters {
 }
 
 impl PathCounters {
+    /// What was counted since an earlier look at the same path. The longest wait is that of all its time.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            entered_packets: self.entered_packets - before.entered_packets,
+            entered_bytes: self.entered_bytes - before.entered_bytes,
+            delivered_packets: self.delivered_packets - before.delivered_packets,
+            delivered_bytes: self.delivered_bytes - before.delivered_bytes,
+            overflowed_packets: self.overflowed_packets - before.overflowed_packets,
+            policed_packets: self.policed_packets - before.policed_packets,
+            oversized_packets: self.oversized_packets - before.oversized_packets,
+            lost_packets: self.lost_packets - before.lost_packets,
+            lost_runs: self.lost_runs - before.lost_runs,
+            cut_packets: self.cut_packets - before.cut_packets,
+            reordered_packets: self.reordered_packets - before.reordered_packets,
+            duplicated_packets: self.duplicated_packets - before.duplicated_packets,
+            passed_packets: self.passed_packets - before.passed_packets,
+            passed_bytes: self.passed_bytes - before.passed_bytes,
+            waited: self.waited - before.waited,
+            waited_max: self.waited_max,
+        }
+    }
+
     /// The mean wait for the wire: the standing queue, in time.
     pub fn waited_mean(&self) -> Duration {
         match self.passed_packets {

@@ -206,8 +206,9 @@ impl Control {
 
     /// Packets of so many bytes in all were lost, the last of them sent then.
     pub fn handle_loss(&mut self, sent: Duration, bytes: u64) {
-        self.trial
-            .lost(sent, bytes.div_ceil(self.settings.mtu.max(1)));
+        let packets = bytes.div_ceil(self.settings.mtu.max(1));
+        let wire = bytes + packets * self.settings.headers;
+        self.trial.lost(sent, packets, wire);
     }
 
     fn judge(&mut self, now: Duration, found: Finding) {

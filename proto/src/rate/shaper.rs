@@ -138,6 +138,13 @@ impl<P> Shaper<P> {
         }
     }
 
+    /// Counts bytes against a link that left before it was known whose they were.
+    pub fn charge(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+        if let Some(link) = self.links.get_mut(link.0) {
+            link.bucket.take(now, bytes);
+        }
+    }
+
     /// Sets what a flow's controller allows it.
     pub fn set_pace(&mut self, now: Duration, key: FlowKey, rate: Option<u64>) {
         let Some(mtu) = self.flow(key).map(|flow| self.mtu(flow.link)) else {

@@ -1,0 +1,228 @@
+//! Who replicates: two sidecars, or the servers themselves.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::{self, stream};
+use causeway::demo::process::Process;
+use causeway::demo::server::free_port;
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+
+use super::emulator::DEVICE;
+use super::host::Host;
+use super::servers::{LEAF_PORT, Target};
+use super::world::{ADDRESSES, NETWORK};
+
+/// A server tries every second, and waits as long as it is told for the first word of the other.
+const LEAFNODE_WITHIN: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// One way to get a stream's records from one region to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+pub(crate) enum Contender {
+    /// Causeway, told the link's rate.
+    CausewayDeclared,
+    /// Causeway, told nothing of the link.
+    CausewayProbing,
+    /// A native mirror over a leafnode with S2; kernel BBR.
+    MirrorBbr,
+    /// A native mirror over a leafnode with S2; kernel CUBIC.
+    MirrorCubic,
+}
+
+impl Contender {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::CausewayDeclared,
+        Self::CausewayProbing,
+        Self::MirrorBbr,
+        Self::MirrorCubic,
+    ];
+
+    /// In tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CausewayDeclared => "Causeway, rate declared",
+            Self::CausewayProbing => "Causeway, not declared",
+            Self::MirrorBbr => "native mirror, BBR",
+            Self::MirrorCubic => "native mirror, CUBIC",
+        }
+    }
+
+    /// Whether the servers replicate by themselves.
+    pub(crate) fn is_mirror(self) -> bool {
+        matches!(self, Self::MirrorBbr | Self::MirrorCubic)
+    }
+
+    /// The kernel's congestion control under the leafnode.
+    fn congestion_control(self) -> Option<&'static str> {
+        match self {
+            Self::MirrorBbr => Some("bbr"),
+            Self::MirrorCubic => Some("cubic"),
+            Self::CausewayDeclared | Self::CausewayProbing => None,
+        }
+    }
+}
+
+/// What a replication is between.
+pub(crate) struct Scene<'a> {
+    pub source_host: &'a Host,
+    pub target_host: &'a Host,
+    /// The source's host as the target's host sees it.
+    pub source_address: &'static str,
+    pub source_url: String,
+    pub target: &'a Target,
+    pub stream: String,
+    /// The link's rate, for those who are told.
+    pub rate_bps: Option<u64>,
+    pub directory: PathBuf,
+}
+
+/// The target stream of a source stream.
+pub(crate) fn copy_of(stream: &str) -> String {
+    format!("{stream}_COPY")
+}
+
+/// Gives the hosts' ends of the link a contender's congestion control; TCP takes it when it connects.
+///
+/// On the route, because a namespace may only choose a default among those that the machine's own allows.
+pub(crate) fn prepare(contender: Contender, hosts: [&Host; 2]) -> Result<()> {
+    let Some(congestion_control) = contender.congestion_control() else {
+        return Ok(());
+    };
+    for (host, address) in hosts.into_iter().zip(ADDRESSES) {
+        let route = format!(
+            "route replace {NETWORK} dev {DEVICE} proto kernel scope link src {address} congctl {congestion_control}"
+        );
+        let namespace = host.namespace();
+        namespace.ip(&route.split(' ').collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// Begins to replicate; returns the processes that do so beside the servers.
+pub(crate) async fn start(contender: Contender, scene: &Scene<'_>) -> Result<Vec<Process>> {
+    if contender.is_mirror() {
+        leafnode_is_up(scene.target).await?;
+        let source = stream::Source {
+            name: scene.stream.clone(),
+            external: Some(stream::External {
+                api_prefix: "$JS.us.API".to_owned(),
+                delivery_prefix: None,
+            }),
+            ..stream::Source::default()
+        };
+        let config = stream::Config {
+            name: copy_of(&scene.stream),
+            mirror: Some(source),
+            ..stream::Config::default()
+        };
+        scene.target.jetstream.create_stream(config).await?;
+        return Ok(Vec::new());
+    }
+    let is_told = contender == Contender::CausewayDeclared;
+    let rate_bps = scene.rate_bps.filter(|_| is_told);
+    let fleet = write_fleet(scene, rate_bps).await?;
+    let mut sidecars = Vec::new();
+    for (region, host) in [("us", scene.source_host), ("eu", scene.target_host)] {
+        let (fleet, log) = (fleet.clone(), scene.directory.join(format!("{region}.log")));
+        let sidecar = host.run(move || async move {
+            let mut command = Command::new(causeway_binary()?);
+            command
+                .arg("run")
+                .arg("--config")
+                .arg(fleet)
+                .args(["--region", region]);
+            Ok(Process::spawn(&format!("{region} sidecar"), command, &log)?)
+        });
+        sidecars.push(sidecar.await?);
+    }
+    Ok(sidecars)
+}
+
+/// Waits until the target's server reaches the source's: a mirror made before that tries again only tens of seconds
+/// later, which would be held against it.
+async fn leafnode_is_up(target: &Target) -> Result<()> {
+    let source = jetstream::with_domain(target.client.clone(), "us");
+    let asking = async {
+        while source.query_account().await.is_err() {
+            sleep(ASK_EVERY).await;
+        }
+    };
+    timeout(LEAFNODE_WITHIN, asking).await.with_context(|| {
+        format!(
+            "the leafnode did not connect within {} s",
+            LEAFNODE_WITHIN.as_secs()
+        )
+    })
+}
+
+/// The release binary that was built beside this one.
+pub(crate) fn causeway_binary() -> Result<PathBuf> {
+    let binary = std::env::current_exe()?.with_file_name("causeway");
+    anyhow::ensure!(
+        binary.exists(),
+        "{} is missing: build both, `cargo build --release -p causeway -p causeway-bench`",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+async fn write_fleet(scene: &Scene<'_>, rate_bps: Option<u64>) -> Result<PathBuf> {
+    let us_admin = scene.source_host.run(|| async { Ok(free_port()?) }).await?;
+    let eu_admin = scene.target_host.run(|| async { Ok(free_port()?) }).await?;
+    let listen = SocketAddr::from((scene.source_address.parse::<Ipv4Addr>()?, LEAF_PORT + 1));
+    let rate = rate_bps.map_or_else(String::new, |bps| {
+        format!("rate = \"{} kbit/s\"\n", bps / 1_000)
+    });
+    let region = |name: &str, url: &str, admin: u16, listen: &str| {
+        format!(
+            "[region.{name}]\nnats = {{ url = \"{url}\" }}\n{listen}admin = \"127.0.0.1:{admin}\"\n\
+             state = \"state-{name}\"\n\
+             tls = {{ cert = \"pki/{name}.pem\", key = \"pki/{name}.key\", ca = \"pki/ca.pem\" }}\n"
+        )
+    };
+    let us = region(
+        "us",
+        &scene.source_url,
+        us_admin,
+        &format!("listen = \"{listen}\"\n"),
+    );
+    let eu = region("eu", &scene.target.url, eu_admin, "");
+    let subjects = format!("{}.>", scene.stream.to_lowercase());
+    let text = format!(
+        "[fleet]\nname = \"bench\"\n{us}{eu}\
+         [[link]]\nregions = [\"us\", \"eu\"]\ndial = \"{listen}\"\n{rate}\
+         [[class]]\nname = \"open\"\nsubjects = [\"{subjects}\"]\nregions = \"any\"\n\
+         [[route]]\nname = \"bench\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{}\"\n\
+         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n",
+        scene.stream,
+        copy_of(&scene.stream),
+    );
+    let fleet = scene.directory.join("causeway.toml");
+    fs::write(&fleet, text)?;
+    certificates(&fleet, &scene.directory.join("pki"))?;
+    Ok(fleet)
+}
+
+fn certificates(fleet: &Path, directory: &Path) -> Result<()> {
+    let mut command = Command::new(causeway_binary()?);
+    command
+        .arg("certs")
+        .arg("--config")
+        .arg(fleet)
+        .arg("--out")
+        .arg(directory);
+    let output = command.output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "causeway certs: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -311,9 +311,11 @@ impl Control {
         // Where we send less than we may and all of it arrives, a queue is not of our making.
         let is_pressed = found.is_busy || found.delivered * 8 < found.sent * 7;
         if delay > self.target() && is_pressed {
-            // Where delay wanders, one look is not enough.
+            // Where delay wanders, and against the operator's word, one look is not enough: a machine that was
+            // busy for a moment looks like a queue, too.
             self.looks += 1;
-            if self.looks > 1 || self.trip.noise() < TARGET || delay > self.target() * 2 {
+            let is_sure = self.trip.noise() < TARGET || delay > self.target() * 2;
+            if self.looks > 1 || (is_sure && !self.is_anchored()) {
                 self.looks = 0;
                 self.drain(found, delay, self.rate);
             }

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use causeway_config::plan::{LinkRole, Plan, RegionPlan};
+use causeway_config::plan::{LinkMode, LinkRole, Plan, RegionPlan};
 use causeway_proto::id::RegionId;
+use causeway_proto::rate::Mode;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -150,10 +151,16 @@ fn start_links(
         let Some(peer) = link.peer_of(&own.id).cloned() else {
             continue;
         };
+        let rate = crate::link::DeclaredRate::new(
+            link.rate.map(causeway_config::unit::Rate::bits_per_second),
+        );
+        rate.set_mode(match link.mode {
+            LinkMode::Declared => Mode::Declared,
+            LinkMode::Adaptive => Mode::Adaptive,
+            LinkMode::Scavenger => Mode::Scavenger,
+        });
         let hints = PathHints {
-            rate: crate::link::DeclaredRate::new(
-                link.rate.map(causeway_config::unit::Rate::bits_per_second),
-            ),
+            rate,
             rtt: link.rtt,
             mtu: link.mtu,
             shaping: shaping.clone(),

@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("link.dial", "HOST:PORT, where the first of the two regions is reached", "required"),
     key("link.rate", "a rate from 16 kbit/s to 1 Tbit/s, such as \"50 Mbit/s\"", "none"),
+    key("link.mode", "\"declared\", \"adaptive\" or \"scavenger\"", "\"declared\" with a rate, else \"adaptive\""),
     key("link.rtt", "a duration up to 10s, such as \"80ms\"", "none"),
     key("link.mtu", "a whole number from 1200 to 65527", "none"),
 

@@ -31,8 +31,8 @@ use toml::de::DeTable;
 
 pub use error::{ConfigError, ConfigErrors, Location, Place, Warning};
 pub use plan::{
-    CreatePlan, ExactlyOnce, Fence, LinkPlan, LinkRole, NatsPlan, Plan, Priority, RegionPlan,
-    RoutePlan, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkPlan, LinkRole, NatsPlan, Plan, Priority,
+    RegionPlan, RoutePlan, Start, Storage, Writers,
 };
 
 use crate::read::{Report, Table};

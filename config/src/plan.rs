@@ -93,6 +93,8 @@ pub struct LinkPlan {
     pub dial: HostPort,
     /// Wire rate each way that must never be exceeded; none means: find out by probing.
     pub rate: Option<Rate>,
+    /// How the link treats its path.
+    pub mode: LinkMode,
     /// Round trip time that windows are first sized by.
     pub rtt: Option<Duration>,
     /// Largest UDP payload that the path carries; none means: find out by probing.
@@ -117,6 +119,17 @@ impl LinkPlan {
             _ => None,
         }
     }
+}
+
+/// How a link treats its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkMode {
+    /// The rate is the path's: it begins there, and comes back to it.
+    Declared,
+    /// It finds its rate; a declared one is the ceiling.
+    Adaptive,
+    /// It takes what others leave.
+    Scavenger,
 }
 
 /// What a region does on a link.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use causeway_config::address::NatsAuth;
 use causeway_config::unit::{ByteSize, Rate};
 use causeway_config::{
-    CreatePlan, ExactlyOnce, Fence, LinkRole, Loaded, Priority, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkRole, Loaded, Priority, Start, Storage, Writers,
 };
 use causeway_proto::id::{RegionId, RouteName, SourceSeq, StoredAt};
 
@@ -115,6 +115,22 @@ fn creation() {
         Duration::from_secs(1),
         "the server refuses a longer one"
     );
+}
+
+#[test]
+fn the_mode_of_a_link_follows_its_rate_unless_it_is_said() {
+    let mode = |line: &str| {
+        let text = fleet("").replace("rate = \"1.5 Gbit/s\"", line);
+        causeway_config::parse(&text, Path::new("/etc/causeway"))
+            .map(|loaded| loaded.plan.links()[0].mode)
+            .map_err(|errors| errors.to_string())
+    };
+    assert_eq!(mode("rate = \"5 Mbit/s\""), Ok(LinkMode::Declared));
+    assert_eq!(mode(""), Ok(LinkMode::Adaptive));
+    let scavenger = mode("rate = \"5 Mbit/s\"\nmode = \"scavenger\"");
+    assert_eq!(scavenger, Ok(LinkMode::Scavenger));
+    let why = mode("mode = \"declared\"").unwrap_err();
+    assert!(why.contains("there is no rate"), "{why}");
 }
 
 #[test]

@@ -139,7 +139,8 @@ impl Dialer {
             ([0u8; 4], 0).into()
         };
         let pace = Pace::new(Some(self.hints.rate.clone()), peer);
-        let socket = ShapedSocket::new(bind(any)?, &self.hints.shaping, pace)?;
+        let rate = self.hints.rate.get().unwrap_or(0);
+        let socket = ShapedSocket::new(bind(any, rate)?, &self.hints.shaping, pace)?;
         let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,
@@ -169,10 +170,12 @@ impl Listener {
         refusals: Refusals,
     ) -> Result<Self, DialError> {
         let config = server_config(&identity, &PathHints::default(), &Pace::new(None, address))?;
+        let rates = peers.values().filter_map(|(hints, _)| hints.rate.get());
+        let rate = rates.sum();
         // All peers' hints name the same shaping.
         let hints = peers.values().next().map(|(hints, _)| hints.clone());
         let shaping = hints.unwrap_or_default().shaping;
-        let socket = ShapedSocket::new(bind(address)?, &shaping, Pace::new(None, address))?;
+        let socket = ShapedSocket::new(bind(address, rate)?, &shaping, Pace::new(None, address))?;
         let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             Some(config),

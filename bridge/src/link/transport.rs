@@ -28,7 +28,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Copies of live batches that wait to be read, or to be sent; beyond it the oldest are dropped.
 const COPIES_BUFFER: usize = 256 << 10;
-/// Kernel buffer wanted on each side, so that a busy moment of ours is not loss.
+/// Kernel buffer wanted on each side at least, so that a busy moment of ours is not loss; 50 ms of the rate
+/// where that is more.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// What the operator says of a link's path.
@@ -98,16 +99,18 @@ pub(super) fn send_window(hints: &PathHints) -> u64 {
         .clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
 }
 
-/// A UDP socket with large kernel buffers, as far as the kernel lets us.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A UDP socket with large kernel buffers, as far as the kernel lets us. `rate` is what its
+/// links declare together, in bits a second.
+pub(super) fn bind(address: SocketAddr, rate: u64) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
     // A smaller buffer works too, only worse: the kernel's limit is the operator's choice.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    let size = SOCKET_BUFFER.max(usize::try_from(rate / 8 / 20).unwrap_or(SOCKET_BUFFER));
+    let _ = socket.set_recv_buffer_size(size);
+    let _ = socket.set_send_buffer_size(size);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())

@@ -7,7 +7,7 @@ use causeway_proto::id::RegionId;
 use super::read_regions;
 use crate::address::HostPort;
 use crate::error::Place;
-use crate::plan::LinkPlan;
+use crate::plan::{LinkMode, LinkPlan};
 use crate::read::{Placed, Table};
 use crate::unit::{Rate, parse_duration};
 
@@ -26,6 +26,7 @@ pub(crate) struct LinkDraft {
     pub(crate) regions: Option<[Placed<RegionId>; 2]>,
     pub(crate) dial: Option<Placed<HostPort>>,
     rate: Option<Rate>,
+    mode: LinkMode,
     rtt: Option<Duration>,
     mtu: Option<u16>,
 }
@@ -39,6 +40,7 @@ impl LinkDraft {
             dialer: dialer.value,
             dial: self.dial?.value,
             rate: self.rate,
+            mode: self.mode,
             rtt: self.rtt,
             mtu: self.mtu,
         })
@@ -54,6 +56,24 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
             value.fail()
         }
     });
+    let modes = [
+        ("declared", LinkMode::Declared),
+        ("adaptive", LinkMode::Adaptive),
+        ("scavenger", LinkMode::Scavenger),
+    ];
+    let mode = table.optional("mode").and_then(|value| value.word(&modes));
+    if let Some(mode) = &mode
+        && mode.value == LinkMode::Declared
+        && table.optional("rate").is_none()
+        && let Some(value) = table.optional("mode")
+    {
+        value.fail_because::<()>("there is no rate");
+    }
+    let unsaid = if rate.is_some() {
+        LinkMode::Declared
+    } else {
+        LinkMode::Adaptive
+    };
     let rtt = table.optional("rtt").and_then(|value| {
         let rtt = value.parse(parse_duration)?.value;
         if rtt <= RTT_MAX {
@@ -72,6 +92,7 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
             .required("dial")
             .and_then(|value| value.parse(str::parse::<HostPort>)),
         rate,
+        mode: mode.map_or(unsaid, |mode| mode.value),
         rtt,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
     }

@@ -1,7 +1,7 @@
 //! Encoding batches for a lane, and decoding them.
 
 use causeway_proto::batch::PlainBatch;
-use causeway_proto::codec::{BatchHead, EncodedBatch, LaneDecoder, LaneEncoder};
+use causeway_proto::codec::{BatchHead, Effort, EncodedBatch, LaneDecoder, LaneEncoder};
 use causeway_proto::id::{BatchSeq, Epoch, LaneId};
 
 use crate::Options;
@@ -9,8 +9,8 @@ use crate::batcher;
 use crate::events::Events;
 use crate::report::{Report, median, timed};
 
-fn encode(level: i32, batches: &[PlainBatch]) -> Vec<EncodedBatch> {
-    let mut encoder = LaneEncoder::new(level);
+fn encode(effort: Effort, batches: &[PlainBatch]) -> Vec<EncodedBatch> {
+    let mut encoder = LaneEncoder::new(effort);
     let encode = |(batch, seq)| {
         let encoded = encoder.encode(LaneId(1), BatchSeq(seq), Epoch(1), batch);
         encoded.expect("the builder's batches fit")
@@ -31,9 +31,9 @@ fn decode(encoded: &[EncodedBatch]) -> u64 {
     encoded.iter().map(decode).sum()
 }
 
-pub(crate) fn measure(events: &Events, level: i32, options: &Options) -> Report {
+pub(crate) fn measure(events: &Events, effort: Effort, options: &Options) -> Report {
     let batches = batcher::batches(events, options.batch_len);
-    let encoded = encode(level, &batches);
+    let encoded = encode(effort, &batches);
     Report {
         name: "codec",
         records: events.len(),
@@ -43,7 +43,7 @@ pub(crate) fn measure(events: &Events, level: i32, options: &Options) -> Report 
         steps: vec![
             (
                 "encode",
-                median(options, || timed(|| encode(level, &batches)).0),
+                median(options, || timed(|| encode(effort, &batches)).0),
             ),
             ("decode", median(options, || timed(|| decode(&encoded)).0)),
         ],

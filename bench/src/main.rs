@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use causeway_proto::codec::Effort;
 use clap::{Args, Parser, Subcommand};
 
 mod batcher;
@@ -27,9 +28,9 @@ enum Command {
     Batcher,
     /// Encoding batches for a lane and decoding them: checksum and zstd.
     Codec {
-        /// zstd level.
-        #[arg(long, default_value_t = causeway_proto::codec::LEVEL_DEFAULT)]
-        level: i32,
+        /// light, shaped, high or highest.
+        #[arg(long, default_value_t = Effort::default())]
+        effort: Effort,
     },
     /// Whether the emulated WAN does what its profiles say, here and now. Needs root.
     WanAccuracy(wan::AccuracyOptions),
@@ -64,9 +65,10 @@ fn main() -> ExitCode {
     let Cli { command, options } = Cli::parse();
     let done = match command {
         Command::Batcher => print(&options, batcher::measure(&options.events(), &options)),
-        Command::Codec { level } => {
-            print(&options, codec::measure(&options.events(), level, &options))
-        }
+        Command::Codec { effort } => print(
+            &options,
+            codec::measure(&options.events(), effort, &options),
+        ),
         Command::WanAccuracy(accuracy) => wan::accuracy(&accuracy, options.json),
         Command::Wan(wan) => wan::compare(&wan, &options),
     };

@@ -4,46 +4,33 @@
 //! happen ([`Inbound::select`]), applies it, and then does all that the receiver asks for. Branches of
 //! the `select!` return a value and do nothing else, so that one that loses loses nothing.
 
-use std::collections::VecDeque;
+mod decoding;
+mod target;
+
 use std::time::Duration;
 
-use bytes::Bytes;
-use causeway_proto::batch::PlainBatch;
 use causeway_proto::checkpoint::TargetCheckpoint;
-use causeway_proto::codec::{BatchHead, LaneDecoder};
-use causeway_proto::error::DecodeError;
-use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
-use causeway_proto::id::{Epoch, LaneId};
+use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason, clip_detail};
+use causeway_proto::id::LaneId;
 use causeway_proto::receiver::{Action, Receiver, Report};
-use causeway_proto::reconcile::{Scanned, TargetFacts};
-use causeway_proto::run::{RunResult, Stalled};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::decoding::{Decoded, Decoding};
+use self::target::{Done, Joined, Target};
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::publisher::Publisher;
 use crate::reporter::{InboundView, RouteReporter};
 use crate::session::{Port, RouteEvent};
+use crate::wait::{join, wait_until};
 
-/// Bodies up to this are decoded in place: handing them over would cost more than it saves.
-const DECODE_INLINE_MAX: usize = 16 * 1024;
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-
-type Decoded = (LaneDecoder, LaneId, Epoch, Result<PlainBatch, DecodeError>);
-
-/// What a task on the target brought home, with the publisher that it borrowed.
-enum Done {
-    Connected,
-    Described(Result<TargetFacts, Stalled>),
-    Scanned(Result<Scanned, Stalled>),
-    Published(RunResult),
-}
 
 /// What happened.
 enum Event {
     Route(RouteEvent),
-    Target(Box<Publisher>, Done),
+    Target(Joined),
     Decoded(Decoded),
     Saved,
     Timer,
@@ -55,21 +42,15 @@ enum Event {
 /// See the module.
 pub struct Inbound {
     receiver: Receiver,
-    publisher: Option<Box<Publisher>>,
-    target_task: Option<JoinHandle<(Box<Publisher>, Done)>>,
-    /// What to ask the target next, once the publisher is free.
-    target_next: Option<Action>,
+    target: Target,
+    decoding: Decoding,
     key: CheckpointKey,
     store: CheckpointWriter,
     saving: Option<JoinHandle<bool>>,
     reporter: RouteReporter,
     events: mpsc::Receiver<RouteEvent>,
     port: Option<Port>,
-    decoder: Option<(LaneId, LaneDecoder)>,
-    decoding: Option<JoinHandle<Decoded>>,
-    decoded: VecDeque<Decoded>,
     started: Instant,
-    connected: bool,
     drain: watch::Receiver<bool>,
     draining: bool,
 }
@@ -87,20 +68,15 @@ impl Inbound {
     ) -> Self {
         Self {
             receiver,
-            publisher: Some(Box::new(publisher)),
-            target_task: None,
-            target_next: None,
+            target: Target::new(publisher),
+            decoding: Decoding::default(),
             key,
             store,
             saving: None,
             reporter,
             events,
             port: None,
-            decoder: None,
-            decoding: None,
-            decoded: VecDeque::new(),
             started: Instant::now(),
-            connected: false,
             drain,
             draining: false,
         }
@@ -125,15 +101,15 @@ impl Inbound {
     }
 
     async fn select(&mut self, report: &mut tokio::time::Interval) -> Event {
-        if let Some(decoded) = self.decoded.pop_front() {
+        if let Some(decoded) = self.decoding.poll_done() {
             return Event::Decoded(decoded);
         }
         let draining = self.draining;
         let timer = self.receiver.poll_timeout().map(|at| self.started + at);
         tokio::select! {
             biased;
-            joined = join(&mut self.target_task) => Event::Target(joined.0, joined.1),
-            decoded = join(&mut self.decoding) => Event::Decoded(decoded),
+            joined = self.target.joined() => Event::Target(joined),
+            decoded = self.decoding.finished() => Event::Decoded(decoded),
             _ = join(&mut self.saving) => Event::Saved,
             event = self.events.recv() => event.map_or(Event::Ended, Event::Route),
             () = wait_until(timer) => Event::Timer,
@@ -145,20 +121,12 @@ impl Inbound {
     async fn apply(&mut self, event: Event) {
         match event {
             Event::Route(event) => self.handle_route(event).await,
-            Event::Target(publisher, done) => {
-                self.target_task = None;
-                self.publisher = Some(publisher);
+            Event::Target(joined) => {
+                let done = self.target.give_back(joined);
                 self.handle_target(done);
             }
-            Event::Decoded((decoder, lane, epoch, result)) => {
-                self.decoding = None;
-                if self
-                    .decoder
-                    .as_ref()
-                    .is_none_or(|(current, _)| *current == lane)
-                {
-                    self.decoder = Some((lane, decoder));
-                }
+            Event::Decoded(decoded) => {
+                let (lane, epoch, result) = self.decoding.give_back(decoded);
                 if let Err(fault) = self.receiver.handle_decoded(lane, epoch, result) {
                     self.refuse_lane(lane, &fault.to_string()).await;
                 }
@@ -172,7 +140,7 @@ impl Inbound {
             Event::Report => self.reporter.inbound(&InboundView {
                 receiver: &self.receiver,
                 has_session: self.port.is_some(),
-                connected: self.connected,
+                connected: self.target.is_connected(),
             }),
             Event::Ended => {}
         }
@@ -213,8 +181,7 @@ impl Inbound {
 
     fn drop_lane(&mut self) {
         self.receiver.handle_lane_lost();
-        self.decoder = None;
-        self.decoded.clear();
+        self.decoding.forget_lane();
     }
 
     /// The lane's bytes or sequence are wrong: it ends, and the source may open another.
@@ -225,22 +192,15 @@ impl Inbound {
         let close = CloseLane {
             lane,
             reason: LaneCloseReason::Misbehaved,
-            detail: causeway_proto::frame::clip_detail(fault),
+            detail: clip_detail(fault),
         };
         self.send(Frame::CloseLane(close)).await;
     }
 
     fn handle_target(&mut self, done: Done) {
         let now = self.started.elapsed();
-        self.connected = self
-            .publisher
-            .as_ref()
-            .is_some_and(|publisher| publisher.is_connected());
         match done {
-            Done::Connected => {
-                self.target_next = None;
-                self.receiver.handle_connected();
-            }
+            Done::Connected => self.receiver.handle_connected(),
             Done::Described(Ok(facts)) => self.receiver.handle_target_up(facts),
             Done::Scanned(Ok(scanned)) => self.receiver.handle_scanned(scanned),
             Done::Described(Err(stalled)) | Done::Scanned(Err(stalled)) => {
@@ -255,44 +215,15 @@ impl Inbound {
         while let Some(action) = self.receiver.poll_action() {
             match action {
                 Action::Send(frame) => self.send(frame).await,
-                Action::Decode(head, body) => self.decode(head, body),
+                Action::Decode(head, body) => self.decoding.start(head, body),
                 Action::Save { checkpoint, now } => self.save(checkpoint, now).await,
                 Action::Report(report) => self.tell(&report),
                 Action::Describe | Action::Scan { .. } | Action::Publish(_) => {
-                    self.target_next = Some(action);
+                    self.target.ask(action);
                 }
             }
         }
-        self.start_target_task();
-    }
-
-    fn start_target_task(&mut self) {
-        if self.target_task.is_some() {
-            return;
-        }
-        // Without a connection nothing can be asked; a new one makes the receiver ask anew.
-        let next = if self.connected {
-            self.target_next.take()
-        } else {
-            Some(Action::Describe)
-        };
-        let Some(next) = next else { return };
-        let Some(mut publisher) = self.publisher.take() else {
-            return;
-        };
-        let connected = self.connected;
-        self.target_task = Some(tokio::task::spawn_local(async move {
-            let done = match next {
-                _ if !connected => {
-                    publisher.connected().await;
-                    Done::Connected
-                }
-                Action::Scan { from, to } => Done::Scanned(publisher.scan(from, to).await),
-                Action::Publish(run) => Done::Published(publisher.publish(&run).await),
-                _ => Done::Described(publisher.describe().await),
-            };
-            (publisher, done)
-        }));
+        self.target.start_next();
     }
 
     async fn send(&mut self, frame: Frame) {
@@ -300,23 +231,6 @@ impl Inbound {
             && port.send(frame).await.is_err()
         {
             self.port = None; // `Down` follows
-        }
-    }
-
-    fn decode(&mut self, head: BatchHead, body: Bytes) {
-        let lane = head.lane;
-        let mut decoder = match self.decoder.take() {
-            Some((current, decoder)) if current == lane => decoder,
-            _ => LaneDecoder::new(),
-        };
-        let work = move || {
-            let result = decoder.decode(&head, &body);
-            (decoder, lane, head.epoch, result)
-        };
-        if head.plain_len as usize <= DECODE_INLINE_MAX {
-            self.decoded.push_back(work());
-        } else {
-            self.decoding = Some(tokio::task::spawn_blocking(work));
         }
     }
 
@@ -341,22 +255,5 @@ impl Inbound {
                 "somebody else writes the target stream; set writers = \"shared\" on the route"
             ),
         }
-    }
-}
-
-/// Waits for a task that may not be there.
-async fn join<T>(task: &mut Option<JoinHandle<T>>) -> T {
-    match task {
-        Some(handle) => handle
-            .await
-            .expect("a task of ours neither panics nor is aborted"),
-        None => std::future::pending().await,
-    }
-}
-
-async fn wait_until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -26,6 +26,7 @@ pub mod clock;
 pub mod control;
 pub mod nats;
 pub mod shutdown;
+pub mod wait;
 
 // What it tells of itself, and is told.
 pub mod admin;

@@ -6,6 +6,7 @@
 //! listens, so that both never dial; a newer connection of the same peer replaces an older one.
 
 mod connection;
+mod copies;
 mod endpoint;
 mod rate;
 mod tls;

@@ -7,6 +7,10 @@
 //! Lanes are numbered by their source side: even numbers on the side that dialled, odd on the other,
 //! so that a number alone tells the direction.
 
+mod end;
+mod hello;
+mod port;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,205 +18,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_proto::codec::BatchHead;
-use causeway_proto::error::{CloseReason, DecodeError, PeerMisbehaved};
-use causeway_proto::frame::{CloseLane, Frame, Hello, LaneCloseReason, Ping, Pong};
-use causeway_proto::handshake::{Agreed, check_hello, first_frame, later_frame};
-use causeway_proto::id::{LaneId, RegionId, RouteName};
+use causeway_proto::error::{DecodeError, PeerMisbehaved};
+use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason, Ping, Pong};
+use causeway_proto::handshake::later_frame;
+use causeway_proto::id::LaneId;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 
-use crate::link::{BatchSender, IncomingBatch, Session as Connection};
+pub use self::end::SessionEnd;
+pub use self::hello::shake_hands;
+pub use self::port::{Direction, Port, RouteEvent, RouteHandle, SessionGone};
+use crate::link::{IncomingBatch, Session as Connection};
 
-/// Frames and batches that may wait for a driver. Drivers take everything at once; the bound is for
-/// the case that one is broken.
-const DRIVER_QUEUE: usize = 8192;
 /// Frames that may wait for the control stream.
 const CONTROL_QUEUE: usize = 256;
 /// A peer that has not said `Hello` by then is not a peer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What a driver hears.
-#[derive(Debug)]
-pub enum RouteEvent {
-    /// A session stands.
-    Up(Port),
-    /// It is gone.
-    Down,
-    /// A frame of one of the driver's lanes.
-    Frame(Frame),
-    /// A batch of one of the driver's lanes.
-    Batch(BatchHead, Bytes),
-}
-
-/// Which way a route's records go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// They leave here.
-    Out,
-    /// They arrive here.
-    In,
-}
-
-/// A driver as the session sees it.
-#[derive(Debug, Clone)]
-pub struct RouteHandle {
-    /// The route.
-    pub name: RouteName,
-    /// Which way.
-    pub direction: Direction,
-    events: mpsc::Sender<RouteEvent>,
-}
-
-impl RouteHandle {
-    /// A handle, and what the driver listens to.
-    pub fn new(name: RouteName, direction: Direction) -> (Self, mpsc::Receiver<RouteEvent>) {
-        let (events, receiver) = mpsc::channel(DRIVER_QUEUE);
-        (
-            Self {
-                name,
-                direction,
-                events,
-            },
-            receiver,
-        )
-    }
-}
-
-/// A driver's way out through the session.
-#[derive(Debug, Clone)]
-pub struct Port {
-    driver: usize,
-    frames: mpsc::Sender<(usize, Frame)>,
-    batches: BatchSender,
-    next_lane: Arc<AtomicU32>,
-}
-
-impl Port {
-    /// A lane number that the session has not used.
-    pub fn new_lane(&self) -> LaneId {
-        LaneId(self.next_lane.fetch_add(2, Ordering::Relaxed))
-    }
-
-    /// Sends a frame. An error means that the session is gone; `Down` follows.
-    pub async fn send(&self, frame: Frame) -> Result<(), SessionGone> {
-        self.frames
-            .send((self.driver, frame))
-            .await
-            .map_err(|_| SessionGone)
-    }
-
-    /// Hands a batch to the link; done when the link has taken all of it.
-    pub async fn send_batch(
-        self,
-        head: Bytes,
-        body: Bytes,
-        priority: i32,
-    ) -> Result<(), SessionGone> {
-        self.batches
-            .send(head, body, priority)
-            .await
-            .map_err(|_| SessionGone)
-    }
-}
-
-/// The session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the session is gone")]
-pub struct SessionGone;
-
-/// Why a session ended by our doing.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionEnd {
-    /// The connection is gone.
-    #[error("connection lost")]
-    Lost,
-    /// The peer said goodbye.
-    #[error("peer said goodbye: {0}")]
-    Goodbye(CloseReason),
-    /// No `Hello`.
-    #[error("no Hello within {HELLO_TIMEOUT:?}")]
-    NoHello,
-    /// A frame's bytes are wrong.
-    #[error("malformed frame: {0}")]
-    Frame(#[from] DecodeError),
-    /// A batch's bytes are wrong.
-    #[error("malformed batch: {0}")]
-    Batch(DecodeError),
-    /// Wrong sequence.
-    #[error("peer misbehaved: {0}")]
-    Misbehaved(#[from] PeerMisbehaved),
-    /// No overlap.
-    #[error(transparent)]
-    Incompatible(#[from] causeway_proto::error::PeerIncompatible),
-    /// We end it: the process stops, or a newer connection takes over.
-    #[error("ended here")]
-    Stopped,
-    /// A driver did not keep up with its queue.
-    #[error("the driver of a route does not take its events")]
-    DriverStuck,
-}
-
-impl SessionEnd {
-    /// Whether the peer did something wrong.
-    pub fn is_fault(&self) -> bool {
-        !matches!(
-            self,
-            Self::Lost | Self::Goodbye(_) | Self::Stopped | Self::DriverStuck
-        )
-    }
-
-    /// A short name, for counters.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Goodbye(_) => "goodbye",
-            Self::NoHello => "no_hello",
-            Self::Frame(_) => "frame_malformed",
-            Self::Batch(_) => "batch_malformed",
-            Self::Misbehaved(_) => "misbehaved",
-            Self::Incompatible(_) => "incompatible",
-            Self::Stopped => "stopped",
-            Self::DriverStuck => "driver_stuck",
-        }
-    }
-
-    /// What the peer is told.
-    pub fn close_reason(&self) -> CloseReason {
-        match self {
-            Self::Lost | Self::Goodbye(_) | Self::Stopped => CloseReason::Done,
-            Self::NoHello => CloseReason::PeerSilent,
-            Self::Frame(fault) => fault.in_frame(),
-            Self::Batch(fault) => fault.in_batch(),
-            Self::Misbehaved(fault) => fault.close_reason(),
-            Self::Incompatible(fault) => fault.close_reason(),
-            Self::DriverStuck => CloseReason::Internal,
-        }
-    }
-}
-
-/// Says `Hello`, hears the peer's, and judges it.
-pub async fn shake_hands(
-    connection: &mut Connection,
-    own: &Hello,
-    expected: &RegionId,
-) -> Result<(Agreed, Hello), SessionEnd> {
-    let hello = Frame::Hello(own.clone())
-        .encode()
-        .expect("our own names are within their bounds");
-    connection
-        .control
-        .send(hello)
-        .await
-        .map_err(|_| SessionEnd::Lost)?;
-    let first = timeout(HELLO_TIMEOUT, connection.control_rx.recv())
-        .await
-        .map_err(|_| SessionEnd::NoHello)?
-        .ok_or(SessionEnd::Lost)?;
-    let hello = first_frame(Frame::decode_message(&first)?)?;
-    let agreed = check_hello(own, &hello, &connection.peer, expected)?;
-    Ok((agreed, hello))
-}
 
 /// A session that shook hands. Runs until the connection or the protocol ends.
 pub struct Session<'a> {

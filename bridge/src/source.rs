@@ -5,83 +5,30 @@
 //! stand is our own knowledge, and after anything unexpected (server restarted, consumer lost, a
 //! delivery missing) it is made anew right behind the last record.
 
+mod block;
 mod finder;
 mod judge;
 mod pulls;
+mod reading;
 
 use std::time::Duration;
 
-use causeway_proto::id::{SourceSeq, StoredAt};
-use causeway_proto::record::RecordView;
+use causeway_proto::id::SourceSeq;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+pub use self::block::Block;
 pub use self::finder::{Finder, Found};
 pub use self::judge::{Judge, Origin};
-use self::pulls::{Delivery, Pulls};
+use self::reading::{Heard, Reading};
 use crate::control::{Control, ControlError};
 use crate::nats::{self, Client, Subscription};
 
-/// The server says at least so often that a pull is alive.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Two heartbeats missed: the consumer is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(12);
-/// Between attempts to make a consumer, and the first wait before asking how far the stream is.
+/// Between attempts to make a consumer.
 const RETRY: Duration = Duration::from_millis(250);
-const PROBE_MIN: Duration = Duration::from_secs(1);
-const PROBE_MAX: Duration = Duration::from_secs(30);
 /// The server forgets the consumer when nothing was pulled for so long.
 const INACTIVE: Duration = Duration::from_secs(60);
-
-/// Records that came in one read.
-#[derive(Debug)]
-pub struct Block {
-    block: nats::Block,
-    deliveries: Vec<(usize, Delivery)>,
-}
-
-impl Block {
-    /// Records in it.
-    pub fn len(&self) -> usize {
-        self.deliveries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
-    }
-
-    /// Sequence of the last one.
-    pub fn last_seq(&self) -> SourceSeq {
-        self.deliveries
-            .last()
-            .map_or(SourceSeq(0), |(_, delivery)| delivery.seq)
-    }
-
-    /// Records of the route that the stream held behind the last one.
-    pub fn behind(&self) -> u64 {
-        self.deliveries
-            .last()
-            .map_or(0, |(_, delivery)| delivery.behind)
-    }
-
-    /// A record, and what its provenance says.
-    pub fn record(&self, index: usize, judge: &mut Judge) -> (RecordView<'_>, Origin) {
-        let (message, delivery) = &self.deliveries[index];
-        let message = self.block.message(*message);
-        let origin = judge.judge(message.headers, message.subject, message.payload);
-        let record = RecordView {
-            seq: delivery.seq,
-            stored_at: StoredAt(delivery.stored_at_ns),
-            relayed: origin.relayed,
-            subject: message.subject,
-            headers: message.headers,
-            payload: message.payload,
-        };
-        (record, origin)
-    }
-}
 
 /// What reading brings.
 #[derive(Debug)]
@@ -106,16 +53,6 @@ enum State {
     Reading(Reading),
 }
 
-struct Reading {
-    consumer: String,
-    deliveries: u64,
-    pulls: Pulls,
-    heard: Instant,
-    probe_at: Instant,
-    probe_wait: Duration,
-    probe: Option<JoinHandle<Option<u64>>>,
-}
-
 /// See the module.
 pub struct Source {
     client: Client,
@@ -136,7 +73,7 @@ impl Source {
     /// nothing was kept from us.
     pub fn heard(&self) -> Option<Instant> {
         match &self.state {
-            State::Reading(reading) => Some(reading.heard),
+            State::Reading(reading) => Some(reading.heard()),
             _ => None,
         }
     }
@@ -185,7 +122,7 @@ impl Source {
             let (control, stream) = (self.control.clone(), self.stream.clone());
             tokio::task::spawn_local(async move {
                 // A server that does not answer forgets the consumer by itself.
-                let _ = control.delete_consumer(&stream, &reading.consumer).await;
+                let _ = control.delete_consumer(&stream, reading.consumer()).await;
             });
         }
     }
@@ -267,16 +204,7 @@ impl Source {
             .expect("a task of ours neither panics nor is aborted");
         match result {
             Ok((consumer, first_seq)) => {
-                let now = Instant::now();
-                self.state = State::Reading(Reading {
-                    consumer,
-                    deliveries: 0,
-                    pulls: Pulls::default(),
-                    heard: now,
-                    probe_at: now + PROBE_MIN,
-                    probe_wait: PROBE_MIN,
-                    probe: None,
-                });
+                self.state = State::Reading(Reading::new(consumer));
                 self.pull();
                 let lost = SourceSeq(first_seq.saturating_sub(1));
                 (lost > self.through).then(|| {
@@ -297,9 +225,6 @@ impl Source {
         let State::Reading(reading) = &mut self.state else {
             return None;
         };
-        let silent_at = reading.heard + SILENCE_MAX;
-        let probe_at = reading.probe_at;
-        let probing = reading.probe.is_some();
         tokio::select! {
             biased;
             event = self.replies.next() => match event {
@@ -309,20 +234,17 @@ impl Source {
                     None
                 }
             },
-            known = async {
-                match &mut reading.probe {
-                    Some(probe) => probe.await.unwrap_or(None),
-                    None => std::future::pending().await,
+            heard = reading.watch() => match heard {
+                Heard::Probed(last) => self.probed(last),
+                Heard::ProbeDue => {
+                    reading.probe(&self.control, &self.stream, self.through);
+                    None
                 }
-            } => self.probed(known),
-            () = sleep_until(probe_at), if !probing => {
-                self.probe();
-                None
-            }
-            () = sleep_until(silent_at) => {
-                self.recreate();
-                Some(SourceEvent::Unavailable("the consumer fell silent".into()))
-            }
+                Heard::Silence => {
+                    self.recreate();
+                    Some(SourceEvent::Unavailable("the consumer fell silent".into()))
+                }
+            },
         }
     }
 
@@ -348,36 +270,13 @@ impl Source {
         }
     }
 
-    /// Sorts what came into records and words of the server.
     fn take(&mut self, block: nats::Block) -> Option<SourceEvent> {
         let State::Reading(reading) = &mut self.state else {
             return None;
         };
-        reading.heard = Instant::now();
-        let mut deliveries = Vec::with_capacity(block.len());
-        let mut broken = None;
-        for (index, message) in block.iter().enumerate() {
-            if let Some(delivery) = Delivery::parse(message.reply, reading.consumer.as_bytes()) {
-                if delivery.number != reading.deliveries + 1 {
-                    broken = Some("a delivery is missing".to_owned());
-                    break;
-                }
-                reading.deliveries += 1;
-                reading.pulls.delivered(block.wire_bytes() / block.len());
-                self.through = delivery.seq;
-                deliveries.push((index, delivery));
-            } else if message.subject.starts_with(self.inbox.as_bytes())
-                && !reading.pulls.handle_status(&message)
-            {
-                broken = message
-                    .status()
-                    .map(|(code, text)| format!("{code} {text}"));
-                break;
-            }
-        }
-        if !deliveries.is_empty() {
-            reading.probe_wait = PROBE_MIN;
-            reading.probe_at = Instant::now() + PROBE_MIN;
+        let (deliveries, broken) = reading.sort(&block, &self.inbox);
+        if let Some((_, delivery)) = deliveries.last() {
+            self.through = delivery.seq;
         }
         match broken {
             None => self.pull(),
@@ -394,8 +293,8 @@ impl Source {
         let (State::Reading(reading), Some(generation)) = (&mut self.state, self.generation) else {
             return;
         };
-        let subject = self.control.pull_subject(&self.stream, &reading.consumer);
-        while let Some((number, request)) = reading.pulls.next_request(HEARTBEAT) {
+        let subject = self.control.pull_subject(&self.stream, reading.consumer());
+        while let Some((number, request)) = reading.next_request() {
             let reply = format!("{}.{number}", self.inbox);
             self.client
                 .publish(&subject, &reply, request.to_string().as_bytes(), generation)
@@ -403,42 +302,9 @@ impl Source {
         }
     }
 
-    /// Asks how far the stream is, when nothing came for a while.
-    fn probe(&mut self) {
-        let through = self.through;
-        let State::Reading(reading) = &mut self.state else {
-            return;
-        };
-        let (control, stream) = (self.control.clone(), self.stream.clone());
-        let (consumer, deliveries) = (reading.consumer.clone(), reading.deliveries);
-        reading.probe = Some(tokio::task::spawn_local(async move {
-            let last_seq = control.stream(&stream).await.ok()?.last_seq;
-            if last_seq <= through.0 {
-                return None;
-            }
-            // Asked after the stream: nothing up to `last_seq` is left for this consumer.
-            let (pending, delivered) = control.consumer_pending(&stream, &consumer).await.ok()?;
-            (pending == 0 && delivered == deliveries).then_some(last_seq)
-        }));
-    }
-
-    fn probed(&mut self, known: Option<u64>) -> Option<SourceEvent> {
-        let through = self.through;
-        let State::Reading(reading) = &mut self.state else {
-            return None;
-        };
-        reading.probe = None;
-        let wait = if known.is_some() {
-            PROBE_MIN
-        } else {
-            reading.probe_wait * 2
-        };
-        reading.probe_wait = wait.min(PROBE_MAX);
-        reading.probe_at = Instant::now() + reading.probe_wait;
-        let last = SourceSeq(known?);
-        (last > through).then(|| {
-            self.through = last;
-            SourceEvent::NothingThrough(last)
-        })
+    fn probed(&mut self, last: Option<SourceSeq>) -> Option<SourceEvent> {
+        let last = last.filter(|last| *last > self.through)?;
+        self.through = last;
+        Some(SourceEvent::NothingThrough(last))
     }
 }

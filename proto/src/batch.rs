@@ -37,9 +37,9 @@ pub use records::Records;
 /// The source vouches for the record's provenance header.
 const FLAG_RELAYED: u8 = 1;
 /// The store time is absolute. So is always the first; a later one only where the clock leapt.
-const FLAG_TIME_ABSOLUTE: u8 = 2;
+pub(crate) const FLAG_TIME_ABSOLUTE: u8 = 2;
 /// The subject is that of the record before.
-const FLAG_SAME_SUBJECT: u8 = 4;
+pub(crate) const FLAG_SAME_SUBJECT: u8 = 4;
 const FLAGS_KNOWN: u8 = FLAG_RELAYED | FLAG_TIME_ABSOLUTE | FLAG_SAME_SUBJECT;
 
 /// A sealed batch before compression, or after decompression.

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! source  "CWSC" u8 version  u32 epoch  u64 created_ns  u64 watermark.seq  u64 watermark.stored_at
-//!                u64 first   u8 flags (1 first is known, 2 paused)                      u32 crc
+//!                u64 first   u8 flags (1 first is known, 2 paused, 4 sought)            u32 crc
 //! target  "CWTC" u8 version  u32 epoch  u64 at.seq  u64 at.stored_at  u64 target_seq
 //!                u64 created_ns  u8 flags (1 foreign records seen, 2 target_seq shown)  u32 crc
 //! ```
@@ -27,6 +27,7 @@ const BODY_LEN: usize = 4 + 4 * 8 + 1;
 
 const FIRST_KNOWN: u8 = 1;
 const PAUSED: u8 = 2;
+const SOUGHT: u8 = 4;
 const FOREIGN_SEEN: u8 = 1;
 const TARGET_SEQ_SHOWN: u8 = 2;
 
@@ -42,6 +43,8 @@ pub struct SourceCheckpoint {
     /// The position that reading began behind: what `start` or a `seek` came to. Kept, so that
     /// `start = "new"` means the same after a restart.
     pub first: Option<SourceSeq>,
+    /// Whether the epoch was raised by an operator's seek.
+    pub sought: bool,
     /// Whether an operator paused the route.
     pub paused: bool,
 }
@@ -51,8 +54,8 @@ pub struct SourceCheckpoint {
 pub struct TargetCheckpoint {
     /// Epoch of `at`.
     pub source_epoch: Epoch,
-    /// The last record that is settled; without store time where none of the epoch is: the position
-    /// that its reading began behind.
+    /// The last record that is settled. Where none of the epoch is: the position that its reading began
+    /// behind, and the store time of the last record settled before.
     pub at: Position,
     /// The target's last sequence then.
     pub target_seq: TargetSeq,
@@ -93,9 +96,11 @@ impl SourceCheckpoint {
         value.extend(self.watermark.seq.0.to_be_bytes());
         value.extend(self.watermark.stored_at.0.to_be_bytes());
         value.extend(self.first.unwrap_or_default().0.to_be_bytes());
-        let first_known = if self.first.is_some() { FIRST_KNOWN } else { 0 };
-        let paused = if self.paused { PAUSED } else { 0 };
-        value.push(first_known | paused);
+        value.push(
+            flag(self.first.is_some(), FIRST_KNOWN)
+                | flag(self.paused, PAUSED)
+                | flag(self.sought, SOUGHT),
+        );
         seal(value)
     }
 
@@ -113,12 +118,13 @@ impl SourceCheckpoint {
         let stream_created_ns = fields.u64();
         let watermark = fields.position();
         let first = SourceSeq(fields.u64());
-        let flags = fields.flags(FIRST_KNOWN | PAUSED)?;
+        let flags = fields.flags(FIRST_KNOWN | PAUSED | SOUGHT)?;
         Ok(Self {
             epoch,
             stream_created_ns,
             watermark,
             first: (flags & FIRST_KNOWN != 0).then_some(first),
+            sought: flags & SOUGHT != 0,
             paused: flags & PAUSED != 0,
         })
     }
@@ -133,7 +139,6 @@ impl TargetCheckpoint {
         value.extend(self.at.stored_at.0.to_be_bytes());
         value.extend(self.target_seq.0.to_be_bytes());
         value.extend(self.target_created_ns.to_be_bytes());
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         value.push(
             flag(self.foreign_seen, FOREIGN_SEEN) | flag(self.target_seq_shown, TARGET_SEQ_SHOWN),
         );
@@ -164,6 +169,10 @@ impl TargetCheckpoint {
             foreign_seen: flags & FOREIGN_SEEN != 0,
         })
     }
+}
+
+fn flag(is_set: bool, flag: u8) -> u8 {
+    if is_set { flag } else { 0 }
 }
 
 fn begin(magic: &[u8; 4]) -> Vec<u8> {
@@ -248,6 +257,7 @@ mod tests {
             stored_at: StoredAt(8),
         },
         first: Some(SourceSeq(2)),
+        sought: false,
         paused: true,
     };
     const TARGET: TargetCheckpoint = TargetCheckpoint {
@@ -328,7 +338,7 @@ mod tests {
         };
         assert_eq!(resealed(4, 2), Err(CorruptValue::Version(2)));
         let flags = source.len() - CRC_LEN - 1;
-        assert_eq!(resealed(flags, 4), Err(CorruptValue::Flags(4)));
+        assert_eq!(resealed(flags, 8), Err(CorruptValue::Flags(8)));
         let longer = seal([&source[..source.len() - CRC_LEN], &[0]].concat());
         let len = longer.len();
         assert_eq!(

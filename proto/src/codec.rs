@@ -21,11 +21,13 @@
 //! memory and compressor at both ends.
 
 mod decoder;
+mod effort;
 mod encoder;
 mod head;
 
 pub use decoder::LaneDecoder;
-pub use encoder::{EncodedBatch, LEVEL_DEFAULT, LaneEncoder};
+pub use effort::{Effort, EffortControl, UnknownEffort, Waits};
+pub use encoder::{EncodedBatch, LaneEncoder};
 pub use head::{BatchHead, Codec};
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub mod subject;
 // How it travels.
 pub mod batch;
 pub mod codec;
+pub mod copies;
 pub mod frame;
+mod shape;
 mod wire;
 
 // Who may say what when.

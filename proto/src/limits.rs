@@ -58,8 +58,15 @@ pub const RECORD_LEN_MIN: usize = 5;
 pub const RECORD_OVERHEAD_MAX: usize = 1 + 8 + 8 + 3 * 8;
 
 /// Longest batch head, every number at its widest: magic and codec, lane, seq, follows, span,
-/// record count, epoch, context, position, two lengths, CRC.
-pub const BATCH_HEAD_LEN_MAX: usize = 2 + 10 * 8 + 4;
+/// record count, epoch, context, position, three lengths, CRC.
+pub const BATCH_HEAD_LEN_MAX: usize = 2 + 11 * 8 + 4;
+
+/// Datagrams that the copy of a batch takes at most. A larger batch is not live, or is repaired well
+/// enough by its stream.
+pub const COPY_PIECES_MAX: usize = 4;
+
+/// Longest head of a datagram that carries a piece of a copy: magic, lane, batch number, index, count.
+pub const COPY_HEAD_LEN_MAX: usize = 1 + 8 + 8 + 1 + 1;
 
 /// Window of a zstd context: 2^18 = 256 KiB. It decides the memory of a lane: the encoder of a busy
 /// lane takes 1.4 MiB at level 1, its decoder 0.75 MiB, an idle one nothing. A larger window

@@ -29,6 +29,15 @@ impl SourceFacts {
     }
 }
 
+/// Where the reading of a route once began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Beginning {
+    /// The position behind which it began: what `start`, or the last `seek`, came to.
+    pub behind: SourceSeq,
+    /// The epoch was raised by an operator's seek: a target of an earlier epoch obeys it.
+    pub sought: bool,
+}
+
 /// Where to read, and under which epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadFrom {
@@ -36,58 +45,69 @@ pub struct ReadFrom {
     pub epoch: Epoch,
     /// The position that the first batch follows; reading starts right behind it.
     pub follows: SourceSeq,
-    /// Whether the target's position was of another incarnation, so that reading starts over.
+    /// Whether the target's position was of another incarnation, or an operator seeks.
     pub started_over: bool,
+    /// The beginning from now on, which the driver keeps.
+    pub beginning: Beginning,
 }
 
 /// Decides where a lane starts.
 ///
-/// * `own` is the source's epoch and `first` the position that its reading began behind
-///   (`start`, or an operator's `seek`).
+/// * `own` is the source's epoch, `beginning` where reading once began.
 /// * `known_epoch` and `after` are the target's answer; epoch 0 means that the target rebuilt its
 ///   knowledge from provenance and cannot tell the epoch.
 /// * `facts` were taken for `after`.
 pub fn read_from(
     own: Epoch,
-    first: SourceSeq,
+    beginning: Beginning,
     known_epoch: Epoch,
     after: Option<Position>,
     facts: &SourceFacts,
 ) -> ReadFrom {
-    let known = own.max(known_epoch);
-    let raised_here = known_epoch != Epoch(0) && own > known_epoch;
+    let epoch = own.max(known_epoch);
+    let obeys = beginning.sought && known_epoch != Epoch(0) && own > known_epoch;
+    // The target has heard of the seek and settled nothing since: older records are wanted again, or
+    // younger ones are not, so that times prove nothing.
+    let obeyed = beginning.sought && own == known_epoch;
     match after {
-        // Records that are older than the last one settled are the same as before: a stream that
-        // was rolled back has them still, one that was made anew has none.
-        Some(after) if !facts.holds(after) && raised_here => ReadFrom {
-            epoch: own,
-            follows: SourceSeq(facts.younger_from.0.saturating_sub(1)),
-            started_over: true,
+        Some(after) if obeyed && after.seq == beginning.behind && after.seq <= facts.last_seq => {
+            ReadFrom {
+                epoch,
+                follows: after.seq,
+                started_over: false,
+                beginning,
+            }
+        }
+        Some(after) if !obeys && facts.holds(after) => ReadFrom {
+            epoch,
+            follows: after.seq,
+            started_over: false,
+            beginning,
         },
-        Some(after) if !facts.holds(after) => start_over(known, facts.younger_from),
-        Some(after) if !raised_here => continue_behind(known, after.seq),
-        _ if facts.last_seq < first => start_over(known, facts.first_seq),
+        // Records that are older than the last one settled are the same as before: a stream that was
+        // rolled back has them still, one that was made anew has none.
+        Some(_) if !obeys => start_over(epoch, beginning, facts.younger_from),
+        _ if facts.last_seq < beginning.behind => start_over(epoch, beginning, facts.first_seq),
         _ => ReadFrom {
-            epoch: known,
-            follows: first,
-            started_over: raised_here,
+            epoch,
+            follows: beginning.behind,
+            started_over: obeys,
+            beginning,
         },
     }
 }
 
-fn continue_behind(epoch: Epoch, follows: SourceSeq) -> ReadFrom {
-    ReadFrom {
-        epoch,
-        follows,
-        started_over: false,
-    }
-}
-
-fn start_over(known: Epoch, from: SourceSeq) -> ReadFrom {
+/// Reads another incarnation. Its first records are new even to a route that began in the middle.
+fn start_over(known: Epoch, beginning: Beginning, from: SourceSeq) -> ReadFrom {
+    let follows = SourceSeq(from.0.saturating_sub(1));
     ReadFrom {
         epoch: Epoch(known.0 + 1),
-        follows: SourceSeq(from.0.saturating_sub(1)),
+        follows,
         started_over: true,
+        beginning: Beginning {
+            behind: beginning.behind.min(follows),
+            sought: false,
+        },
     }
 }
 
@@ -103,6 +123,13 @@ mod tests {
         }
     }
 
+    fn begun(behind: u64) -> Beginning {
+        Beginning {
+            behind: SourceSeq(behind),
+            sought: false,
+        }
+    }
+
     fn facts(first: u64, last: u64, younger_from: u64) -> SourceFacts {
         SourceFacts {
             first_seq: SourceSeq(first),
@@ -113,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_new_target_reads_from_the_start() {
-        let got = read_from(Epoch(1), SourceSeq(41), Epoch(0), None, &facts(1, 90, 1));
+        let got = read_from(Epoch(1), begun(41), Epoch(0), None, &facts(1, 90, 1));
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
             (Epoch(1), SourceSeq(41), false)
@@ -124,7 +151,7 @@ mod tests {
     fn the_same_record_continues_and_the_higher_epoch_holds() {
         let got = read_from(
             Epoch(1),
-            SourceSeq(0),
+            begun(0),
             Epoch(3),
             Some(at(7, 70)),
             &facts(1, 9, 8),
@@ -139,7 +166,7 @@ mod tests {
     fn an_expired_position_is_a_gap() {
         let got = read_from(
             Epoch(1),
-            SourceSeq(0),
+            begun(0),
             Epoch(1),
             Some(at(7, 70)),
             &facts(9, 12, 9),
@@ -151,7 +178,7 @@ mod tests {
     fn another_record_at_the_position_starts_over_in_a_new_epoch() {
         let got = read_from(
             Epoch(1),
-            SourceSeq(0),
+            begun(0),
             Epoch(1),
             Some(at(7, 70)),
             &facts(1, 9, 1),
@@ -166,7 +193,7 @@ mod tests {
     fn a_stream_that_went_back_starts_over() {
         let got = read_from(
             Epoch(2),
-            SourceSeq(0),
+            begun(0),
             Epoch(2),
             Some(at(7, 70)),
             &facts(1, 5, 1),
@@ -178,10 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_raised_here_overrides_what_an_older_target_knows() {
+    fn a_seek_overrides_what_an_older_target_knows() {
         let got = read_from(
             Epoch(3),
-            SourceSeq(4),
+            Beginning {
+                sought: true,
+                ..begun(4)
+            },
             Epoch(2),
             Some(at(7, 70)),
             &facts(1, 9, 8),
@@ -196,7 +226,7 @@ mod tests {
     fn unknown_epoch_is_settled_by_the_name() {
         let same = read_from(
             Epoch(3),
-            SourceSeq(0),
+            begun(0),
             Epoch(0),
             Some(at(7, 70)),
             &facts(1, 9, 8),
@@ -204,7 +234,7 @@ mod tests {
         assert_eq!((same.epoch, same.follows), (Epoch(3), SourceSeq(7)));
         let other = read_from(
             Epoch(3),
-            SourceSeq(0),
+            begun(0),
             Epoch(0),
             Some(at(7, 70)),
             &facts(1, 9, 1),
@@ -214,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_a_rolled_back_stream_still_has_is_not_read_again() {
-        let (first, known) = (SourceSeq(0), Some(at(7, 70)));
+        let (first, known) = (begun(0), Some(at(7, 70)));
         for rolled_back in [facts(1, 9, 6), facts(1, 5, 6)] {
             let got = read_from(Epoch(1), first, Epoch(1), known, &rolled_back);
             assert_eq!(
@@ -226,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_start_beyond_the_stream_is_of_another_one() {
-        let got = read_from(Epoch(1), SourceSeq(40), Epoch(0), None, &facts(1, 9, 1));
+        let got = read_from(Epoch(1), begun(40), Epoch(0), None, &facts(1, 9, 1));
         assert_eq!(
             (got.epoch, got.follows, got.started_over),
             (Epoch(2), SourceSeq(0), true)

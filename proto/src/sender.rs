@@ -10,6 +10,9 @@
 //!     +------ close() ----+--------------------------+
 //! ```
 
+mod answers;
+mod records;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use crate::id::{BatchSeq, Epoch, LaneId, Position, RegionId, RouteName, SourceSe
 use crate::limits::credit_len;
 use crate::record::RecordView;
 use crate::residency::{DenyReason, ResidencyPolicy, Verdict};
-use crate::resume::{ReadFrom, SourceFacts, read_from};
+use crate::resume::{Beginning, ReadFrom, SourceFacts, read_from};
 use crate::tally::Tally;
 
 /// Rejected records that are not yet kept aside; beyond this the sender wants no more records.
@@ -149,8 +152,7 @@ impl Sender {
         self.to_keep.clear();
     }
 
-    /// Raises the epoch: the stream is another one than the checkpoint's, or an operator seeks.
-    /// Only between lanes.
+    /// Raises the epoch, because an operator seeks. It ends the lane.
     pub fn raise_epoch(&mut self, epoch: Epoch, watermark: Position) {
         self.close();
         self.epoch = epoch;
@@ -193,177 +195,11 @@ impl Sender {
 
     // --- What happened -------------------------------------------------------------------------
 
-    /// The target named its resume point. `facts` describe the source stream at that point.
-    /// `first` is the position behind which this route's reading once began.
-    pub fn handle_resume(
-        &mut self,
-        resume: &Resume,
-        first: SourceSeq,
-        facts: &SourceFacts,
-    ) -> Result<ReadFrom, PeerMisbehaved> {
-        match self.phase {
-            Phase::Opening { lane } if lane == resume.lane => {}
-            _ => {
-                return Err(PeerMisbehaved::WrongTime {
-                    lane: resume.lane,
-                    frame: "Resume",
-                });
-            }
-        }
-        let from = read_from(self.epoch, first, resume.epoch, resume.after, facts);
-        self.epoch = from.epoch;
-        self.follows = from.follows;
-        let resumed = match resume.after {
-            Some(after) if after.seq == from.follows && !from.started_over => after,
-            _ => Position {
-                seq: from.follows,
-                ..Position::default()
-            },
-        };
-        self.through = resumed;
-        self.acknowledged = resumed;
-        self.phase = Phase::Reading(Lane {
-            id: resume.lane,
-            epoch: from.epoch,
-            next_batch: BatchSeq(0),
-            credit_limit: resume.credit,
-            wire_sent: 0,
-            acknowledged: Outcomes::default(),
-            flights: VecDeque::new(),
-        });
-        Ok(from)
-    }
-
-    /// A record was read, in source order. `returns` says that the target region is among its hops.
-    pub fn handle_record(&mut self, record: &RecordView<'_>, returns: bool) -> Admission {
-        debug_assert!(
-            record.seq > self.through.seq,
-            "the reader delivers in order"
-        );
-        let at = Position {
-            seq: record.seq,
-            stored_at: record.stored_at,
-        };
-        if !self.builder.is_empty() && !self.builder.has_room(record) {
-            return Admission::Full;
-        }
-        self.through = at;
-        self.tally.read += 1;
-        if let Verdict::Deny(reason) = self.config.policy.judge(record.subject, &self.config.to) {
-            self.tally.denied += 1;
-            return Admission::Denied(reason);
-        }
-        if returns {
-            self.tally.returned += 1;
-            return Admission::Returned;
-        }
-        if let Err(fault) = self.builder.push(record) {
-            self.tally.rejected += 1;
-            self.asides.insert(at.seq, None);
-            let lane = self.lane().unwrap_or_default();
-            self.to_keep.push_back(Rejected {
-                lane,
-                at,
-                code: 0,
-                reason: fault.to_string(),
-            });
-            return Admission::Rejected;
-        }
-        self.tally.admitted += 1;
-        self.tally.payload_bytes += record.size() as u64;
-        Admission::Batched
-    }
-
-    /// Up to `through` the stream holds nothing more for this route.
-    pub fn handle_nothing_through(&mut self, through: SourceSeq) {
-        if through > self.through.seq {
-            self.through = Position {
-                seq: through,
-                ..Position::default()
-            };
-        }
-    }
-
-    /// The stream now begins behind the reader: positions up to `through` left it unread.
-    pub fn handle_lost_to_retention(&mut self, through: SourceSeq) {
-        if through > self.through.seq {
-            self.tally.lost_to_retention += through.0 - self.through.seq.0;
-            self.handle_nothing_through(through);
-        }
-    }
-
     /// A batch with this encoded body leaves, and takes its part of the credit.
     pub fn handle_sent(&mut self, body_len: usize) {
         if let Phase::Reading(lane) = &mut self.phase {
             lane.wire_sent += credit_len(body_len);
         }
-    }
-
-    /// The target allows more.
-    pub fn handle_credit(&mut self, credit: &Credit) -> Result<(), PeerMisbehaved> {
-        let lane = self.lane_mut(credit.lane)?;
-        if credit.limit < lane.credit_limit {
-            return Err(PeerMisbehaved::CreditShrank(credit.lane));
-        }
-        lane.credit_limit = credit.limit;
-        Ok(())
-    }
-
-    /// The target refused a record for what it is, and waits until it is kept aside.
-    pub fn handle_rejected(&mut self, rejected: Rejected) -> Result<(), PeerMisbehaved> {
-        self.lane_mut(rejected.lane)?;
-        let position = rejected.at.seq;
-        let in_flight = position > self.acknowledged.seq && position <= self.follows;
-        if !in_flight || self.asides.contains_key(&position) || self.asides.len() > 2 * ASIDES_MAX {
-            return Err(PeerMisbehaved::WrongTime {
-                lane: rejected.lane,
-                frame: "Rejected",
-            });
-        }
-        self.asides.insert(position, Some(rejected.clone()));
-        self.to_keep.push_back(rejected);
-        Ok(())
-    }
-
-    /// The record at `position` is kept aside now. The answer is the frame that tells the target, if
-    /// it waits for it.
-    pub fn handle_kept_aside(&mut self, position: SourceSeq) -> Option<Rejected> {
-        self.asides.remove(&position).flatten()
-    }
-
-    /// The target settled everything up to the end of a batch.
-    pub fn handle_ack(&mut self, ack: &Ack) -> Result<(), PeerMisbehaved> {
-        let lane = self.lane_mut(ack.lane)?;
-        if !lane
-            .flights
-            .iter()
-            .any(|flight| flight.through.seq == ack.through)
-        {
-            return Err(PeerMisbehaved::AckNotSent {
-                lane: ack.lane,
-                through: ack.through,
-            });
-        }
-        let mut settled = Tally::default();
-        let mut reached = Position::default();
-        while let Some(flight) = lane.flights.pop_front_if(|f| f.through.seq <= ack.through) {
-            settled += flight.tally;
-            reached = flight.through;
-        }
-        let (now, before) = (ack.outcomes, lane.acknowledged);
-        lane.acknowledged = now;
-        let delta = outcome_delta(now, before).ok_or(PeerMisbehaved::AckWentBack(ack.lane))?;
-        if delta.total() != settled.admitted {
-            return Err(PeerMisbehaved::OutcomesUnbalanced(ack.lane));
-        }
-        settled.stored = delta.stored;
-        settled.duplicate = delta.duplicate;
-        settled.rejected += delta.rejected;
-        settled.expired = delta.expired;
-        settled.denied += delta.denied;
-        self.totals += settled;
-        self.acknowledged = reached;
-        Ok(())
     }
 
     // --- What to do next -----------------------------------------------------------------------
@@ -459,22 +295,4 @@ impl Sender {
             _ => 0,
         }
     }
-
-    fn lane_mut(&mut self, id: LaneId) -> Result<&mut Lane, PeerMisbehaved> {
-        match &mut self.phase {
-            Phase::Reading(lane) if lane.id == id => Ok(lane),
-            _ => Err(PeerMisbehaved::LaneUnknown(id)),
-        }
-    }
-}
-
-/// What settled since the last ack; `None` where a counter went back.
-fn outcome_delta(now: Outcomes, before: Outcomes) -> Option<Outcomes> {
-    Some(Outcomes {
-        stored: now.stored.checked_sub(before.stored)?,
-        duplicate: now.duplicate.checked_sub(before.duplicate)?,
-        denied: now.denied.checked_sub(before.denied)?,
-        rejected: now.rejected.checked_sub(before.rejected)?,
-        expired: now.expired.checked_sub(before.expired)?,
-    })
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use causeway_proto::checkpoint::TargetCheckpoint;
-use causeway_proto::id::{Position, SourceSeq};
+use causeway_proto::id::{Epoch, Position, SourceSeq};
 use causeway_proto::tally::Tally;
 
 use crate::jetstream::{Message, SimStream, Stamp};
@@ -18,7 +18,7 @@ use crate::world::route::Path;
 pub struct RouteBook {
     /// Stored at the target: store time at the source, sequence in the target.
     accepted: BTreeMap<u64, u64>,
-    /// Stored in a target that was deleted since.
+    /// Stored in a target that was deleted since, or before an operator asked for it again.
     deleted: BTreeSet<u64>,
     /// Kept aside in the source's region.
     aside: BTreeSet<u64>,
@@ -28,6 +28,8 @@ pub struct RouteBook {
     /// can know.
     surprised: [Option<Duration>; 2],
     checkpoint: Option<TargetCheckpoint>,
+    /// The epoch of what the source holds now, since both bridges know it.
+    epoch: Epoch,
 }
 
 /// See the module.
@@ -158,8 +160,10 @@ impl Oracle {
 
     /// An operator asks for records a second time.
     pub fn seek(&mut self, route: usize) {
-        self.books[route].accepted.clear();
-        self.books[route].checkpoint = None;
+        let book = &mut self.books[route];
+        book.deleted.extend(book.accepted.keys());
+        book.accepted.clear();
+        book.checkpoint = None;
     }
 
     /// A record was kept aside in its own region.
@@ -172,12 +176,19 @@ impl Oracle {
         self.books[route].expired.insert(at.stored_at.0);
     }
 
-    /// A lane begins: both bridges have looked at their streams, at these times.
-    pub fn resumed(&mut self, route: usize, source_seen: Duration, target_seen: Duration) {
+    /// A lane of an epoch begins: both bridges have looked at their streams, at these times.
+    pub fn resumed(
+        &mut self,
+        route: usize,
+        epoch: Epoch,
+        source_seen: Duration,
+        target_seen: Duration,
+    ) {
         let book = &mut self.books[route];
         let settled = |since: Option<Duration>, seen| since.is_none_or(|since| since < seen);
         if settled(book.surprised[0], source_seen) && settled(book.surprised[1], target_seen) {
             book.surprised = [None, None];
+            book.epoch = epoch;
         }
     }
 
@@ -191,12 +202,13 @@ impl Oracle {
         }
     }
 
-    /// I6: a target's bridge keeps a checkpoint.
+    /// I1, I6: a target's bridge keeps a checkpoint.
     pub fn target_checkpoint(
         &mut self,
         route: usize,
         saved: &TargetCheckpoint,
         target: &SimStream,
+        source: &SimStream,
         seen: Duration,
     ) {
         let before = self.books[route].checkpoint;
@@ -218,6 +230,9 @@ impl Oracle {
             ));
         }
         self.books[route].checkpoint = Some(*saved);
+        if saved.source_epoch == self.books[route].epoch {
+            self.settled(route, saved.at.seq, source, "the target");
+        }
     }
 
     /// I1, I6: all of a source up to here is said to be settled.

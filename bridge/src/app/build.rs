@@ -8,6 +8,7 @@ use causeway_config::plan::{
     CreatePlan, ExactlyOnce, Fence, Plan, Priority, RegionPlan, RoutePlan, Start, Storage, Writers,
 };
 use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
+use causeway_proto::codec::Effort;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::{Epoch, Position, RegionId, SourceSeq, StoredAt};
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
@@ -52,6 +53,7 @@ const FRESH: SourceCheckpoint = SourceCheckpoint {
         stored_at: StoredAt(0),
     },
     first: None,
+    sought: false,
     paused: false,
 };
 
@@ -65,7 +67,7 @@ pub(super) struct OutboundLeg {
     pub(super) checkpoint: SourceCheckpoint,
     pub(super) start: SeekTo,
     pub(super) class: LaneClass,
-    pub(super) level: i32,
+    pub(super) effort_max: Effort,
     pub(super) key: CheckpointKey,
     pub(super) reporter: RouteReporter,
     pub(super) events: mpsc::Receiver<RouteEvent>,
@@ -161,7 +163,7 @@ impl Builder<'_> {
             checkpoint,
             start: start(route.start),
             class: class(route.priority),
-            level: causeway_proto::codec::LEVEL_DEFAULT,
+            effort_max: Effort::Highest,
             key,
             reporter: RouteReporter::new(route, Direction::Out, &self.policy, self.board),
             events,

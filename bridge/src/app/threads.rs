@@ -82,7 +82,7 @@ pub(super) fn source_thread(
                 checkpoint: leg.checkpoint,
                 start: leg.start,
                 class: leg.class,
-                level: leg.level,
+                effort_max: leg.effort_max,
                 key: leg.key,
                 store: store.clone(),
                 reporter: leg.reporter,

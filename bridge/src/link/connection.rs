@@ -13,6 +13,9 @@ use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{interval, timeout};
 
+use super::copies::{CopySender, read_copies};
+use super::rate::DeclaredRate;
+
 /// Frames that may wait to be read by the session.
 const CONTROL_QUEUE: usize = 256;
 /// Batches that may wait to be read by the session.
@@ -87,22 +90,57 @@ impl ControlSender {
     }
 }
 
+/// Counts what one connection holds of batches that nobody has taken yet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reader {
+    total: Arc<AtomicUsize>,
+}
+
+impl Reader {
+    fn begin(&self) -> Held {
+        Held {
+            total: Arc::clone(&self.total),
+            len: 0,
+        }
+    }
+
+    /// A batch that arrived in one piece; `None` where that is more than the connection may hold.
+    pub(super) fn whole(&self, bytes: Bytes) -> Option<IncomingBatch> {
+        let mut held = self.begin();
+        held.grow(bytes.len())
+            .then_some(IncomingBatch { bytes, held })
+    }
+}
+
 /// The way out for batches.
 #[derive(Debug, Clone)]
-pub struct BatchSender(Connection);
+pub struct BatchSender {
+    connection: Connection,
+    copies: CopySender,
+}
 
 impl BatchSender {
     /// Sends a batch on a stream of its own. Done when QUIC has taken all of it into its window,
-    /// which is the back-pressure that a route feels.
-    pub async fn send(&self, head: Bytes, body: Bytes, priority: i32) -> Result<(), LinkGone> {
-        let mut stream = self.0.open_uni().await.map_err(|_| LinkGone)?;
+    /// which is the back-pressure that a route feels. A live batch is copied where that pays.
+    pub async fn send(
+        &self,
+        head: Bytes,
+        body: Bytes,
+        priority: i32,
+        is_live: bool,
+    ) -> Result<(), LinkGone> {
+        let mut stream = self.connection.open_uni().await.map_err(|_| LinkGone)?;
         stream.set_priority(priority).map_err(|_| LinkGone)?;
-        let mut chunks = [head, body];
+        let mut chunks = [head.clone(), body.clone()];
         stream
             .write_all_chunks(&mut chunks)
             .await
             .map_err(|_| LinkGone)?;
-        stream.finish().map_err(|_| LinkGone)
+        stream.finish().map_err(|_| LinkGone)?;
+        if is_live {
+            self.copies.copy(head, body);
+        }
+        Ok(())
     }
 }
 
@@ -130,6 +168,7 @@ impl Session {
         connection: Connection,
         peer: RegionId,
         dialled_by_us: bool,
+        rate: DeclaredRate,
     ) -> Result<Self, LinkGone> {
         let streams = async {
             if dialled_by_us {
@@ -146,14 +185,20 @@ impl Session {
         let (frames_tx, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let (batches_tx, batches_rx) = mpsc::channel(BATCH_QUEUE);
         tokio::spawn(read_control(connection.clone(), recv, frames_tx));
-        tokio::spawn(read_batches(connection.clone(), batches_tx));
+        let reader = Reader::default();
+        let copies_tx = batches_tx.clone();
+        tokio::spawn(read_copies(connection.clone(), reader.clone(), copies_tx));
+        tokio::spawn(read_batches(connection.clone(), reader, batches_tx));
         tokio::spawn(watch_pulse(connection.clone()));
         Ok(Self {
             peer,
             dialled_by_us,
             control: ControlSender(Arc::new(Mutex::new(send))),
             control_rx,
-            batches: BatchSender(connection.clone()),
+            batches: BatchSender {
+                connection: connection.clone(),
+                copies: CopySender::start(connection.clone(), rate),
+            },
             batches_rx,
             connection,
         })
@@ -221,13 +266,9 @@ async fn read_control(connection: Connection, mut recv: RecvStream, out: mpsc::S
 }
 
 /// Accepts every stream and drains each in a task of its own, so that none waits for another.
-async fn read_batches(connection: Connection, out: mpsc::Sender<IncomingBatch>) {
-    let total = Arc::new(AtomicUsize::new(0));
+async fn read_batches(connection: Connection, reader: Reader, out: mpsc::Sender<IncomingBatch>) {
     while let Ok(recv) = connection.accept_uni().await {
-        let held = Held {
-            total: Arc::clone(&total),
-            len: 0,
-        };
+        let held = reader.begin();
         tokio::spawn(read_batch(connection.clone(), recv, held, out.clone()));
     }
 }

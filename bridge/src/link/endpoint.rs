@@ -108,7 +108,7 @@ impl Dialer {
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
         config.transport_config(transport(&self.hints));
         let connection = endpoint.connect_with(config, address, "causeway")?.await?;
-        Session::start(connection, self.peer.clone(), true)
+        Session::start(connection, self.peer.clone(), true, self.hints.rate.clone())
             .await
             .map_err(|_| DialError::Closed)
     }
@@ -224,7 +224,7 @@ impl Listener {
             Ok(peer) => {
                 let (hints, sessions) = &self.peers[&peer];
                 rate.copy(&hints.rate);
-                if let Ok(session) = Session::start(connection, peer, false).await {
+                if let Ok(session) = Session::start(connection, peer, false, rate).await {
                     let _ = sessions.send(session).await;
                 }
             }

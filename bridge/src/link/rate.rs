@@ -56,7 +56,7 @@ impl DeclaredRate {
     }
 
     /// Bytes a second on the wire.
-    fn bytes_per_second(&self) -> Option<u64> {
+    pub(super) fn bytes_per_second(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed) / 8).filter(|rate| *rate > 0)
     }
 }

@@ -20,6 +20,8 @@ const RECEIVE_WINDOW: u32 = 32 << 20;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Keeps NAT bindings and shows a dead path within seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Copies of live batches that wait to be read, or to be sent; beyond it the oldest are dropped.
+const COPIES_BUFFER: usize = 256 << 10;
 /// Kernel buffer wanted on each side, so that a busy moment of ours is not loss.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -48,7 +50,8 @@ pub(super) fn transport(hints: &PathHints) -> Arc<TransportConfig> {
         ))
         // Batches finish one after the other instead of all late.
         .send_fairness(false)
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(COPIES_BUFFER))
+        .datagram_send_buffer_size(COPIES_BUFFER)
         .congestion_controller_factory(Arc::new(RateFactory(hints.rate.clone())));
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(8))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use causeway_proto::frame::{Ack, LaneClass, Outcomes, Resume, StallReason};
 use causeway_proto::id::{LaneId, Position, StoredAt};
 use causeway_proto::record::RecordView;
-use causeway_proto::resume::SourceFacts;
+use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::SenderConfig;
 
 use super::*;
@@ -117,7 +117,7 @@ impl Leg {
         };
         let from = self
             .sender
-            .handle_resume(&resume, SourceSeq(0), &facts)
+            .handle_resume(&resume, Beginning::default(), &facts)
             .unwrap();
         self.reporter.source_measured(SourceSeq(last_seq));
         self.reporter.resumed(from.follows, from.epoch);

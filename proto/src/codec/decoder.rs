@@ -7,11 +7,12 @@ use super::{BatchHead, Codec};
 use crate::batch::PlainBatch;
 use crate::error::DecodeError;
 use crate::limits::{DECODE_STEP, WINDOW_LOG};
+use crate::shape::unshape;
 
 /// Decompresses the batches of a lane, in their order.
 ///
 /// What a peer sends is bounded before memory is taken: window by [`WINDOW_LOG`], output by the head's
-/// `plain_len`, and that again by `PLAIN_LEN_MAX`; output memory grows only as output appears.
+/// lengths, and those again by `PLAIN_LEN_MAX`; output memory grows only as output appears.
 pub struct LaneDecoder {
     /// Made with the first batch that needs it.
     zstd: Option<DCtx<'static>>,
@@ -47,10 +48,7 @@ impl LaneDecoder {
             .plain_body(head, body)
             .and_then(|body| checked_batch(head, body));
         match &decoded {
-            Ok(_) if head.codec == Codec::Zstd => {
-                self.context_position += u64::from(head.plain_len);
-            }
-            Ok(_) => {}
+            Ok(_) => self.context_position += u64::from(head.packed_len),
             Err(_) => self.begin_context(self.context.saturating_add(1)),
         }
         decoded
@@ -82,14 +80,17 @@ impl LaneDecoder {
     fn plain_body(&mut self, head: &BatchHead, body: &[u8]) -> Result<Bytes, DecodeError> {
         match head.codec {
             Codec::Raw => Ok(Bytes::copy_from_slice(body)),
-            Codec::Zstd => {
+            Codec::Zstd | Codec::Shaped => {
                 let zstd = match &mut self.zstd {
                     Some(zstd) => zstd,
                     none => none.insert(new_context()?),
                 };
-                let mut plain = Vec::new();
-                decompress(zstd, body, head.plain_len, &mut plain)?;
-                Ok(plain.into())
+                let mut packed = Vec::new();
+                decompress(zstd, body, head.packed_len, &mut packed)?;
+                if head.codec == Codec::Shaped {
+                    packed = unshape(&packed, head.plain_len, head.record_count)?;
+                }
+                Ok(packed.into())
             }
         }
     }

@@ -4,16 +4,14 @@ use bytes::Bytes;
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
-use super::{BatchHead, Codec};
+use super::{BatchHead, Codec, Effort};
 use crate::batch::PlainBatch;
 use crate::error::EncodeError;
 use crate::id::{BatchSeq, Epoch, LaneId};
 use crate::limits::{
     BATCH_PLAIN_LEN_TARGET, BODY_SLACK, PLAIN_LEN_MAX, RAW_LEN_MIN, RAW_RUN_MAX, WINDOW_LOG,
 };
-
-/// The level where nothing else is said: the ratio of level 3 is 7 % better, for 1.6 times the CPU.
-pub const LEVEL_DEFAULT: i32 = 1;
+use crate::shape::shape;
 
 /// A batch ready for its QUIC stream: the head, then the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub struct EncodedBatch {
 
 /// Compresses the batches of a lane, in their order.
 pub struct LaneEncoder {
-    level: i32,
+    effort: Effort,
     /// Made with the first batch that needs it.
     zstd: Option<CCtx<'static>>,
     context: u32,
@@ -66,9 +64,9 @@ impl RawRun {
 
 impl LaneEncoder {
     /// An encoder without a context; it takes memory with its first batch.
-    pub fn new(level: i32) -> Self {
+    pub fn new(effort: Effort) -> Self {
         Self {
-            level,
+            effort,
             zstd: None,
             context: 0,
             context_position: 0,
@@ -96,10 +94,13 @@ impl LaneEncoder {
             .ok()
             .filter(|_| len <= max)
             .ok_or(too_long)?;
-        let compressed = self.compress(&batch.body).inspect_err(|_| self.idle())?;
-        let (codec, body) = match compressed {
-            Some(compressed) => (Codec::Zstd, compressed),
-            None => (Codec::Raw, batch.body.clone()),
+        let shaped = self.shape(batch);
+        let packed = shaped.as_deref().unwrap_or(&batch.body);
+        let compressed = self.compress(packed).inspect_err(|_| self.idle())?;
+        let (codec, packed_len, body) = match (compressed, &shaped) {
+            (Some(body), None) => (Codec::Zstd, plain_len, body),
+            (Some(body), Some(shaped)) => (Codec::Shaped, shaped.len() as u32, body),
+            (None, _) => (Codec::Raw, 0, batch.body.clone()),
         };
         let head = BatchHead {
             lane,
@@ -112,13 +113,12 @@ impl LaneEncoder {
             context: self.context,
             context_position: self.context_position,
             plain_len,
+            packed_len,
             body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
             crc: crc32fast::hash(&batch.body),
         };
         let head = head.encode().inspect_err(|_| self.reset())?;
-        if codec == Codec::Zstd {
-            self.context_position += u64::from(plain_len);
-        }
+        self.context_position += u64::from(packed_len);
         let wire_len = head.len() + body.len();
         Ok(EncodedBatch {
             head,
@@ -127,7 +127,15 @@ impl LaneEncoder {
         })
     }
 
-    /// The batch's passage through the context, or `None` where it travels raw.
+    /// The shaped form of a batch, where effort and records make it worth while.
+    fn shape(&mut self, batch: &PlainBatch) -> Option<Vec<u8>> {
+        if !self.effort.shapes() || self.raw_run.left > 0 {
+            return None;
+        }
+        shape(&batch.body, batch.record_count)
+    }
+
+    /// The packed body's passage through the context, or `None` where it travels raw.
     fn compress(&mut self, plain: &[u8]) -> Result<Option<Bytes>, EncodeError> {
         let is_small = plain.len() <= RAW_LEN_MIN;
         if plain.is_empty() || (!is_small && self.raw_run.take()) {
@@ -155,7 +163,7 @@ impl LaneEncoder {
     fn run_zstd(&mut self, plain: &[u8]) -> Result<bool, EncodeError> {
         let zstd = match &mut self.zstd {
             Some(zstd) => zstd,
-            none => none.insert(new_context(self.level)?),
+            none => none.insert(new_context(self.effort.level())?),
         };
         self.scratch.clear();
         self.scratch.reserve_exact(plain.len() + BODY_SLACK);
@@ -195,12 +203,17 @@ impl LaneEncoder {
         self.scratch = Vec::new();
     }
 
-    /// Sets the level, with a new context if it is another one.
-    pub fn set_level(&mut self, level: i32) {
-        if level != self.level {
-            self.level = level;
+    /// Sets the effort, with a new context if its level is another one.
+    pub fn set_effort(&mut self, effort: Effort) {
+        if effort.level() != self.effort.level() {
             self.idle();
         }
+        self.effort = effort;
+    }
+
+    /// The effort now.
+    pub fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Bytes of memory that the encoder holds now.
@@ -212,7 +225,7 @@ impl LaneEncoder {
 impl std::fmt::Debug for LaneEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LaneEncoder")
-            .field("level", &self.level)
+            .field("effort", &self.effort)
             .field("context", &self.context)
             .field("context_position", &self.context_position)
             .finish_non_exhaustive()

@@ -19,6 +19,8 @@ pub enum Codec {
     Raw,
     /// Through the lane's zstd context.
     Zstd,
+    /// Its shaped form (`crate::shape`) through the lane's zstd context.
+    Shaped,
 }
 
 impl Codec {
@@ -27,6 +29,7 @@ impl Codec {
         match self {
             Self::Raw => 0,
             Self::Zstd => 1,
+            Self::Shaped => 2,
         }
     }
 
@@ -34,6 +37,7 @@ impl Codec {
         match reader.u8("codec")? {
             0 => Ok(Self::Raw),
             1 => Ok(Self::Zstd),
+            2 => Ok(Self::Shaped),
             unknown => Err(DecodeError::OutOfRange {
                 field: "codec",
                 value: unknown.into(),
@@ -61,10 +65,12 @@ pub struct BatchHead {
     pub codec: Codec,
     /// The encoder's context.
     pub context: u32,
-    /// Plain bytes that went through the context before this batch.
+    /// Bytes that went through the context before this batch.
     pub context_position: u64,
     /// Length of the plain body.
     pub plain_len: u32,
+    /// Length of what goes through the context: the plain body or its shaped form; 0 where it is raw.
+    pub packed_len: u32,
     /// Length of the body on the wire.
     pub body_len: u32,
     /// CRC32 of the plain body.
@@ -88,6 +94,9 @@ impl BatchHead {
         put_varint(&mut out, self.context.into());
         put_varint(&mut out, self.context_position);
         put_varint(&mut out, self.plain_len.into());
+        if self.codec == Codec::Shaped {
+            put_varint(&mut out, self.packed_len.into());
+        }
         put_varint(&mut out, self.body_len.into());
         out.put_u32(self.crc);
         Ok(out.freeze())
@@ -122,17 +131,27 @@ impl BatchHead {
         let epoch = Epoch(reader.varint_u32("epoch")?);
         let follows = reader.varint("follows")?;
         let span = reader.varint("span")?;
+        let record_count = reader.varint_u32("record count")?;
+        let context = reader.varint_u32("context")?;
+        let context_position = reader.varint("context position")?;
+        let plain_len = reader.varint_u32("plain length")?;
+        let packed_len = match codec {
+            Codec::Raw => 0,
+            Codec::Zstd => plain_len,
+            Codec::Shaped => reader.varint_u32("packed length")?,
+        };
         let head = Self {
             lane,
             seq,
             follows: SourceSeq(follows),
             through: SourceSeq(follows + span),
-            record_count: reader.varint_u32("record count")?,
+            record_count,
             epoch,
             codec,
-            context: reader.varint_u32("context")?,
-            context_position: reader.varint("context position")?,
-            plain_len: reader.varint_u32("plain length")?,
+            context,
+            context_position,
+            plain_len,
+            packed_len,
             body_len: reader.varint_u32("body length")?,
             crc: reader.u32("crc")?,
         };
@@ -171,8 +190,18 @@ impl BatchHead {
         }
         let body_len_fits = match self.codec {
             Codec::Raw => body_len == plain_len,
-            Codec::Zstd => plain_len > 0 && (1..=plain_len + BODY_SLACK).contains(&body_len),
+            Codec::Zstd | Codec::Shaped => {
+                plain_len > 0 && (1..=plain_len + BODY_SLACK).contains(&body_len)
+            }
         };
+        let packed_len_fits = match self.codec {
+            Codec::Raw => self.packed_len == 0,
+            Codec::Zstd => self.packed_len == self.plain_len,
+            Codec::Shaped => (1..self.plain_len).contains(&self.packed_len),
+        };
+        if !packed_len_fits {
+            return Err(("packed length", self.packed_len.into()));
+        }
         if body_len_fits {
             Ok(())
         } else {

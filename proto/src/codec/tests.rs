@@ -20,7 +20,7 @@ struct Lane {
 impl Lane {
     fn new() -> Self {
         Self {
-            encoder: LaneEncoder::new(LEVEL_DEFAULT),
+            encoder: LaneEncoder::new(Effort::Light),
             decoder: LaneDecoder::new(),
             seq: 0,
         }
@@ -195,11 +195,23 @@ fn memory_is_taken_late_bounded_and_given_back() {
 }
 
 #[test]
-fn a_new_level_begins_a_new_context() {
+fn another_effort_begins_a_new_context() {
     let mut lane = Lane::new();
     lane.carry(&events(1, 50));
-    lane.encoder.set_level(LEVEL_DEFAULT);
+    lane.encoder.set_effort(Effort::Light);
     assert_eq!(lane.carry(&events(51, 50)).context, 0);
-    lane.encoder.set_level(6);
-    assert_eq!(lane.carry(&events(101, 50)).context, 1);
+    lane.encoder.set_effort(Effort::High);
+    let shaped = lane.carry(&events(101, 50));
+    assert_eq!((shaped.context, shaped.codec), (1, Codec::Shaped));
+    assert!(shaped.packed_len < shaped.plain_len);
+    // Shaped and other batches share the context.
+    let mut next = 151;
+    for count in [1, 50, 3, 200] {
+        let head = lane.carry(&events(next, count));
+        assert_eq!(
+            (head.context, head.codec == Codec::Shaped),
+            (1, count >= 50)
+        );
+        next += count;
+    }
 }

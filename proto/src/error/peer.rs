@@ -54,8 +54,8 @@ pub enum PeerMisbehaved {
         /// The ack's `through`.
         through: SourceSeq,
     },
-    /// A batch number came twice, or lies beyond any batch that credit allows.
-    #[error("batch {seq} of lane {lane} is a repetition or too far ahead")]
+    /// A batch number lies beyond any batch that credit allows.
+    #[error("batch {seq} of lane {lane} is too far ahead")]
     BatchSeqWrong {
         /// The lane.
         lane: LaneId,

@@ -49,8 +49,11 @@ impl InLane {
     /// Takes a batch off the link.
     pub(super) fn accept(&mut self, head: BatchHead, body: Bytes) -> Result<(), PeerMisbehaved> {
         let seq = head.seq;
-        let ahead = seq.0.wrapping_sub(self.next.0);
-        if seq < self.next || ahead > REORDER_MAX || self.waiting.contains_key(&seq) {
+        if seq < self.next || self.waiting.contains_key(&seq) {
+            return Ok(()); // the stream of a batch whose copy was here first, or the reverse
+        }
+        let ahead = seq.0 - self.next.0;
+        if ahead > REORDER_MAX {
             return Err(PeerMisbehaved::BatchSeqWrong { lane: self.id, seq });
         }
         let wire_len = credit_len(body.len());

@@ -1,91 +1,11 @@
 //! How records leave the receiver: into a run, and out of it with an outcome.
 
 use super::*;
-use crate::frame::{CloseLane, LaneCloseReason, clip_detail};
+use crate::frame::clip_detail;
 
 impl Receiver {
-    /// The newest knowledge of the target: this process's own, or else the store's.
-    pub(super) fn newest(&self) -> Option<TargetCheckpoint> {
-        self.checkpoint
-    }
-
-    pub(super) fn conclude(&mut self, step: Step) {
-        match step {
-            Step::Done {
-                applied,
-                went_back,
-                foreign_seen,
-            } => {
-                if went_back {
-                    self.out.push_back(Action::Report(Report::TargetWentBack));
-                }
-                self.reopen_elsewhere(&applied, went_back);
-                if foreign_seen && !self.foreign_seen {
-                    self.foreign_seen = true;
-                    self.out.push_back(Action::Report(Report::ForeignWriter));
-                }
-                self.adopt(applied);
-                self.phase = Phase::Ready;
-                self.clear_stall();
-                self.save(false);
-            }
-            Step::Unknowable => {
-                self.stall(Stalled {
-                    reason: StallReason::TargetUnfit,
-                    detail:
-                        "the target no longer shows what it has of this route; seek the route, \
-                             or set exactly_once = \"window\""
-                            .into(),
-                });
-            }
-            Step::Scan { .. } => {
-                if let Phase::Reconciling {
-                    step: current,
-                    asked,
-                    ..
-                } = &mut self.phase
-                {
-                    *current = step;
-                    *asked = false;
-                }
-            }
-        }
-    }
-
-    /// Records on the way build on what the target lost, or the source was told another resume point:
-    /// they are dropped, and the source is asked to open the lane anew.
-    fn reopen_elsewhere(&mut self, applied: &Applied, went_back: bool) {
-        let Some(lane) = &self.lane else { return };
-        if applied.at == self.applied.at || (self.follows.is_some() && !went_back) {
-            return;
-        }
-        self.out.push_back(Action::Send(Frame::CloseLane(CloseLane {
-            lane: lane.id,
-            reason: LaneCloseReason::TargetReset,
-            detail: "the target holds something else than it did".to_owned(),
-        })));
-        self.handle_lane_lost();
-    }
-
-    /// Takes over what reconciliation found. With records under way, those that the target shows
-    /// by name are settled.
-    fn adopt(&mut self, applied: Applied) {
-        if self.follows.is_none() {
-            self.applied = applied;
-            return;
-        }
-        self.applied.target_seq = applied.target_seq;
-        self.applied.target_seq_shown = applied.target_seq_shown;
-        self.applied.skip = applied.skip;
-        let Some(at) = applied.at else { return };
-        if let Some(stored) = self.stored_through(at) {
-            self.applied.at = Some(at);
-            self.settle_records(stored);
-        }
-    }
-
     /// How many unsettled records end with the one named `at`; `None` if it is not among them.
-    fn stored_through(&self, at: Position) -> Option<u32> {
+    pub(super) fn stored_through(&self, at: Position) -> Option<u32> {
         let mut count = 0;
         for retained in &self.retained {
             for record in retained
@@ -105,7 +25,7 @@ impl Receiver {
 
     /// The first `count` unsettled records are stored. They are counted batch by batch, so that the
     /// outcomes noted with a batch are those of the records up to its end.
-    fn settle_records(&mut self, count: u32) {
+    pub(super) fn settle_records(&mut self, count: u32) {
         let mut left = count;
         while left > 0 {
             let Some(head) = self.retained.front_mut() else {
@@ -143,8 +63,6 @@ impl Receiver {
                 return;
             }
             self.pass(position);
-            // What was passed must not be passed again: the next reconciliation counts from here.
-            self.save(false);
         }
     }
 
@@ -168,6 +86,7 @@ impl Receiver {
             head.done += 1;
         }
         self.finish_whole_batches();
+        self.save(false); // reconciling begins from here, or it would count what was passed again
     }
 
     /// Batches at the head of which nothing is left are acknowledged.
@@ -315,46 +234,5 @@ impl Receiver {
             foreign_seen: self.foreign_seen,
         });
         self.save_due = Some(now || self.save_due == Some(true));
-    }
-
-    /// A run whose fate the connection took with it is found out about by reconciling.
-    pub(super) fn drop_run(&mut self) {
-        self.phase = Phase::Down {
-            asked: false,
-            retry_at: None,
-        };
-        self.forget_orphans();
-    }
-
-    pub(super) fn stall(&mut self, stalled: Stalled) {
-        if let Some(lane) = &self.lane
-            && let Some(frame) = tell_stall(lane.id, &stalled, &mut self.told_stall)
-        {
-            self.out.push_back(Action::Send(frame));
-        }
-        self.stalled = Some(stalled);
-    }
-
-    pub(super) fn clear_stall(&mut self) {
-        self.stalled = None;
-        if self
-            .told_stall
-            .take()
-            .is_some_and(|told| told != StallReason::None)
-            && let Some(lane) = &self.lane
-        {
-            let stall = Stall {
-                lane: lane.id,
-                reason: StallReason::None,
-                detail: String::new(),
-            };
-            self.out.push_back(Action::Send(Frame::Stall(stall)));
-        }
-    }
-
-    pub(super) fn next_retry(&mut self) -> Duration {
-        let wait = self.retry;
-        self.retry = (self.retry * 2).min(RETRY_MAX);
-        wait
     }
 }

@@ -4,8 +4,10 @@
 #[cfg(test)]
 mod samples;
 
-use causeway_proto::codec::{BatchHead, LaneDecoder};
+use causeway_proto::codec::{BatchHead, Codec, LaneDecoder};
+use causeway_proto::copies::{Assembler, cut};
 use causeway_proto::frame::Frame;
+use causeway_proto::limits::COPY_HEAD_LEN_MAX;
 
 const WIRE_MD: &str = include_str!("../../WIRE.md");
 
@@ -35,6 +37,9 @@ goldens! {
     "batch_empty",
     "batch_zstd_1",
     "batch_zstd_2",
+    "batch_shaped",
+    "shaped",
+    "copy",
 }
 
 /// The bytes of a text of hex digits, in which `#` begins a comment.
@@ -131,6 +136,41 @@ fn compressed_goldens_are_decoded_in_one_context() {
             .unwrap()
             .expect("a whole head");
         assert_eq!(decoder.decode(&head, &golden[len..]), Ok(batch), "{name}");
+    }
+}
+
+#[test]
+fn a_copy_has_its_golden_bytes() {
+    let batch = golden("batch_zstd_2");
+    let prefix = BatchHead::decode_prefix(&batch).unwrap();
+    let (head, len) = prefix.expect("a whole head");
+    let datagram_len_max = COPY_HEAD_LEN_MAX + batch.len() / 2;
+    let pieces = cut(
+        head.lane,
+        head.seq,
+        &batch[..len],
+        &batch[len..],
+        datagram_len_max,
+    );
+    let pieces = pieces.expect("two pieces");
+    assert_eq!(hex(&pieces[1]), hex(&golden("copy")));
+    let mut assembler = Assembler::new();
+    assert_eq!(assembler.accept(&pieces[1]), Ok(None));
+    assert_eq!(assembler.accept(&pieces[0]), Ok(Some(batch.into())));
+}
+
+#[test]
+fn the_shaped_golden_is_decoded() {
+    let golden = golden("batch_shaped");
+    let prefix = BatchHead::decode_prefix(&golden).unwrap();
+    let (head, len) = prefix.expect("a whole head");
+    assert_eq!(head.codec, Codec::Shaped);
+    let batch = LaneDecoder::new().decode(&head, &golden[len..]).unwrap();
+    let payloads: Vec<_> = batch.iter().map(|record| record.unwrap().payload).collect();
+    let json = |n: usize| format!("{{\"n\":{},\"k\":\"v\"}}", 1000 + n);
+    assert_eq!(payloads.len(), 8);
+    for (n, payload) in payloads.into_iter().enumerate() {
+        assert_eq!(payload, json(n).as_bytes());
     }
 }
 

@@ -178,6 +178,7 @@ pub(crate) fn batch_raw() -> (BatchHead, Bytes) {
         context: 0,
         context_position: 0,
         plain_len: len,
+        packed_len: 0,
         body_len: len,
         crc: 0xc43a_1725,
     };

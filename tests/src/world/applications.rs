@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use causeway_proto::id::SourceSeq;
 use rand::Rng;
 
-use super::{Event, Shape, World};
+use super::{Broken, Event, Shape, World};
 use crate::jetstream::{Message, Stores};
 
 /// Records behind which applications wait: enough for every bound, little enough for many seeds.
@@ -16,31 +17,34 @@ impl World {
         if self.now > self.publishing_ends {
             return;
         }
-        let settled = self
-            .routes
-            .iter()
-            .filter(|route| (route.path.from, route.path.source) == (region, stream));
-        let settled = settled
-            .filter_map(|route| route.outbound.as_ref())
-            .map(|o| o.sender.watermark().seq.0)
-            .min();
-        let backlog = settled.map_or(0, |settled| {
-            self.servers[region].streams[stream]
-                .last_seq
-                .saturating_sub(settled)
-        });
-        let burst = if backlog > BACKLOG_MAX { 0 } else { 1 }
-            * if self.rng.random_ratio(1, 20) {
-                self.rng.random_range(1..60)
-            } else {
-                1
-            };
+        let burst = if self.backlog(region, stream) > BACKLOG_MAX {
+            0
+        } else if self.rng.random_ratio(1, 20) {
+            self.rng.random_range(1..60)
+        } else {
+            1
+        };
         for _ in 0..burst {
             self.publish_drawn(region, stream);
         }
         let after = self.some(self.options.publish_gap_max);
-        self.queue
-            .push(self.now + after, Event::Publish(region, stream));
+        let event = Event::Publish(region, stream);
+        self.queue.push(self.now + after, event);
+    }
+
+    /// Records of a stream that its slowest route has not settled.
+    fn backlog(&self, region: usize, stream: usize) -> u64 {
+        let place = (region, stream);
+        let leaving = self
+            .routes
+            .iter()
+            .filter(|r| (r.path.from, r.path.source) == place);
+        let senders = leaving.filter_map(|route| route.outbound.as_ref());
+        let settled = senders
+            .map(|outbound| outbound.sender.watermark().seq.0)
+            .min();
+        let last = self.servers[region].streams[stream].last_seq;
+        settled.map_or(0, |settled| last.saturating_sub(settled))
     }
 
     fn publish_drawn(&mut self, region: usize, stream: usize) {
@@ -115,5 +119,35 @@ impl World {
         for _ in 0..count {
             self.publish(1, 0, "open.local", false, None, 20);
         }
+    }
+
+    /// Messages in the first route's target. For scenarios.
+    pub fn target_len(&self) -> usize {
+        self.servers[1].streams[0].messages.len()
+    }
+
+    /// Last sequence of the first route's target. For scenarios.
+    pub fn target_last_seq(&self) -> u64 {
+        self.servers[1].streams[0].last_seq
+    }
+
+    /// Lets time pass until the first route's target has given out a sequence. For scenarios.
+    pub fn run_until_stored(&mut self, seq: u64) -> Result<(), Broken> {
+        let deadline = self.now + Duration::from_secs(60);
+        while self.target_last_seq() < seq && self.now < deadline {
+            self.run_for(Duration::from_micros(500))?;
+        }
+        Ok(())
+    }
+
+    /// Consumers take all that the first route's target holds. For scenarios.
+    pub fn consume_all(&mut self) {
+        self.servers[1].streams[0].messages.clear();
+    }
+
+    /// An operator lets the first route read again from behind a sequence. For scenarios.
+    pub fn seek(&mut self, behind: u64) {
+        self.oracle.seek(0);
+        self.seek_route(0, SourceSeq(behind));
     }
 }

@@ -142,6 +142,8 @@ pub struct Inbound {
     pub timer: Option<Duration>,
     /// When the target was last described.
     pub described_at: Duration,
+    /// Which of these descriptions the last resume point rests on.
+    pub resumes_seen_at: Duration,
 }
 
 impl Outbound {
@@ -183,6 +185,7 @@ impl Inbound {
             run: 0,
             timer: None,
             described_at: Duration::ZERO,
+            resumes_seen_at: Duration::ZERO,
         }
     }
 }

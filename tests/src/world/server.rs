@@ -116,7 +116,7 @@ impl World {
     }
 
     /// A server ends; whoever was connected notices.
-    pub(super) fn crash_server(&mut self, region: usize, down: Duration, power_lost: bool) {
+    pub fn crash_server(&mut self, region: usize, down: Duration, power_lost: bool) {
         if !self.servers[region].up {
             return;
         }

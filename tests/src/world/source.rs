@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use causeway_proto::codec::{BatchHead, LEVEL_DEFAULT, LaneEncoder};
+use causeway_proto::codec::{BatchHead, Effort, LaneEncoder};
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason};
-use causeway_proto::id::{Position, SourceSeq, StoredAt};
+use causeway_proto::id::{Epoch, Position, SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
-use causeway_proto::resume::SourceFacts;
+use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::Admission;
 use rand::Rng;
 
@@ -97,6 +97,25 @@ impl World {
         self.later(from, RETRY, BridgeEvent::Wake);
     }
 
+    /// An operator asks for another place to read from.
+    pub(super) fn seek_route(&mut self, number: usize, behind: SourceSeq) {
+        self.end_lane(number, LaneCloseReason::Rewind);
+        let Some(outbound) = self.routes[number].outbound.as_mut() else {
+            return;
+        };
+        let checkpoint = &mut outbound.checkpoint;
+        checkpoint.epoch = Epoch(checkpoint.epoch.0 + 1);
+        checkpoint.first = Some(behind);
+        checkpoint.sought = true;
+        checkpoint.watermark = Position {
+            seq: behind,
+            ..Position::default()
+        };
+        outbound
+            .sender
+            .raise_epoch(checkpoint.epoch, checkpoint.watermark);
+    }
+
     // --- The stream ----------------------------------------------------------------------------
 
     /// Asks the source what it is now, and what stands at a position.
@@ -164,15 +183,18 @@ impl World {
         let target_seen = self.routes[number]
             .inbound
             .as_ref()
-            .map_or(Duration::ZERO, |i| i.described_at);
+            .map_or(Duration::ZERO, |i| i.resumes_seen_at);
         let Some(outbound) = self.routes[number].outbound.as_mut() else {
             return;
         };
         let Some(resume) = outbound.resume.take() else {
             return;
         };
-        let first = outbound.checkpoint.first.unwrap_or_default();
-        let from = match outbound.sender.handle_resume(&resume, first, facts) {
+        let beginning = Beginning {
+            behind: outbound.checkpoint.first.unwrap_or_default(),
+            sought: outbound.checkpoint.sought,
+        };
+        let from = match outbound.sender.handle_resume(&resume, beginning, facts) {
             Ok(from) => from,
             Err(fault) => {
                 return self
@@ -180,11 +202,10 @@ impl World {
                     .fail(format!("route {number} refuses {resume:?}: {fault}"));
             }
         };
-        // A target that knows nothing is read to from the start, whatever went on since; a stream
-        // that is shorter than that has another start.
-        outbound.checkpoint.first = Some(first.min(from.follows));
+        outbound.checkpoint.first = Some(from.beginning.behind);
+        outbound.checkpoint.sought = from.beginning.sought;
         outbound.checkpoint.epoch = from.epoch;
-        outbound.encoder = Some(LaneEncoder::new(LEVEL_DEFAULT));
+        outbound.encoder = Some(LaneEncoder::new(Effort::default()));
         outbound.books = super::route::CreditBooks {
             granted: resume.credit,
             ..Default::default()
@@ -193,7 +214,8 @@ impl World {
         outbound.sender.handle_lost_to_retention(lost);
         outbound.reader = Some(reader);
         outbound.read_due = true;
-        self.oracle.resumed(number, outbound.asked_at, target_seen);
+        self.oracle
+            .resumed(number, from.epoch, outbound.asked_at, target_seen);
         self.tell(|| format!("route {number} reads: {from:?}"));
         self.later(
             path.from,

@@ -71,7 +71,14 @@ impl World {
         }
         while let Some(action) = self.poll_inbound(number) {
             match action {
-                Action::Send(frame) => self.send_frame(path.to, &frame),
+                Action::Send(frame) => {
+                    if let (Frame::Resume(_), Some(inbound)) =
+                        (&frame, self.routes[number].inbound.as_mut())
+                    {
+                        inbound.resumes_seen_at = inbound.described_at;
+                    }
+                    self.send_frame(path.to, &frame);
+                }
                 Action::Decode(head, body) => self.decode(number, &head, &body),
                 Action::Save { checkpoint, now } => self.save(number, checkpoint, now),
                 Action::Report(report) => {
@@ -149,18 +156,9 @@ impl World {
             .inbound
             .as_ref()
             .map_or(self.now, |i| i.described_at);
-        self.oracle
-            .target_checkpoint(number, &checkpoint, target, seen);
         let source = &self.servers[path.from].streams[path.source];
-        let epoch = self.routes[number]
-            .outbound
-            .as_ref()
-            .map(|o| o.sender.epoch());
-        if epoch == Some(checkpoint.source_epoch) {
-            // Else it speaks of another stream than the one that is there now.
-            self.oracle
-                .settled(number, checkpoint.at.seq, source, "the target");
-        }
+        self.oracle
+            .target_checkpoint(number, &checkpoint, target, source, seen);
         self.bridges[path.to]
             .store
             .put(&target_key(number), checkpoint.encode());

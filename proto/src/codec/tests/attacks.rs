@@ -40,6 +40,7 @@ fn foreign_head(plain: &PlainBatch, body: &[u8]) -> BatchHead {
         context: 0,
         context_position: 0,
         plain_len: plain.body.len() as u32,
+        packed_len: plain.body.len() as u32,
         body_len: body.len() as u32,
         crc: crc32fast::hash(&plain.body),
     }
@@ -146,6 +147,7 @@ fn a_claimed_length_takes_no_memory() {
 
     let beyond = BatchHead {
         plain_len: plain_len + 1,
+        packed_len: plain_len + 1,
         ..head
     };
     let out_of_range = DecodeError::OutOfRange {

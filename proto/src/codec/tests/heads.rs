@@ -9,10 +9,16 @@ use crate::limits::{BATCH_HEAD_LEN_MAX, VARINT_MAX};
 fn head() -> impl Strategy<Value = BatchHead> {
     let number = || (0..=VARINT_MAX / 2, 0u32..62).prop_map(|(value, shift)| value >> shift);
     let numbers = (number(), number(), number(), number());
-    let lens = (1u32..60_000, 0u32..10_000_000, any::<bool>());
+    let codec = prop_oneof![Just(Codec::Raw), Just(Codec::Zstd), Just(Codec::Shaped)];
+    let lens = (1u32..60_000, 0u32..10_000_000, codec);
     (numbers, lens, any::<(u32, u32, u32, u32)>()).prop_map(
-        |((seq, follows, span, position), (count, extra, raw), (lane, epoch, context, crc))| {
+        |((seq, follows, span, position), (count, extra, codec), (lane, epoch, context, crc))| {
             let plain_len = count * 5 + extra;
+            let (packed_len, body_len) = match codec {
+                Codec::Raw => (0, plain_len),
+                Codec::Zstd => (plain_len, plain_len / 3 + 1),
+                Codec::Shaped => (plain_len / 2 + 1, plain_len / 4 + 1),
+            };
             BatchHead {
                 lane: LaneId(lane),
                 seq: BatchSeq(seq),
@@ -20,11 +26,12 @@ fn head() -> impl Strategy<Value = BatchHead> {
                 through: SourceSeq(follows + span + u64::from(count)),
                 record_count: count,
                 epoch: Epoch(epoch),
-                codec: if raw { Codec::Raw } else { Codec::Zstd },
+                codec,
                 context,
                 context_position: position,
                 plain_len,
-                body_len: if raw { plain_len } else { plain_len / 3 + 1 },
+                packed_len,
+                body_len,
                 crc,
             }
         },
@@ -85,6 +92,14 @@ fn heads_that_contradict_themselves_are_refused() {
         },
         BatchHead {
             plain_len: 24,
+            ..good
+        },
+        BatchHead {
+            packed_len: good.plain_len - 1,
+            ..good
+        },
+        BatchHead {
+            codec: Codec::Shaped,
             ..good
         },
         BatchHead {

@@ -1,0 +1,176 @@
+//! A lane's batches between the sender and the link: one being encoded, one ready, one leaving.
+
+use std::time::Duration;
+
+use causeway_proto::batch::PlainBatch;
+use causeway_proto::codec::{Effort, EffortControl, EncodedBatch, LaneEncoder, Waits};
+use causeway_proto::error::EncodeError;
+use causeway_proto::frame::LaneClass;
+use causeway_proto::id::{BatchSeq, Epoch, LaneId};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::session::{Port, SessionGone};
+use crate::wait::join;
+
+/// Batches up to this are encoded in place: handing them over would cost more than it saves.
+const ENCODE_INLINE_MAX: usize = 16 * 1024;
+
+/// An encoder that comes back with its batch.
+pub(super) struct Encoded {
+    encoder: LaneEncoder,
+    lane: LaneId,
+    took: Duration,
+    result: Result<EncodedBatch, EncodeError>,
+}
+
+/// What a task of the pipeline brought home.
+pub(super) enum Done {
+    Encoded(Encoded),
+    /// The link has taken a batch.
+    Sent(Result<(), SessionGone>),
+}
+
+/// Owns the encoder of the lane, and every batch that has left the sender but not yet this process.
+pub(super) struct Pipeline {
+    class: LaneClass,
+    effort: EffortControl,
+    /// Where the effort's clock begins.
+    began: Instant,
+    encoder: Option<LaneEncoder>,
+    encoding: Option<JoinHandle<Encoded>>,
+    ready: Option<EncodedBatch>,
+    sending: Option<JoinHandle<Result<(), SessionGone>>>,
+}
+
+impl Pipeline {
+    pub(super) fn new(class: LaneClass, effort_max: Effort) -> Self {
+        Self {
+            class,
+            effort: EffortControl::new(effort_max, Duration::ZERO),
+            began: Instant::now(),
+            encoder: None,
+            encoding: None,
+            ready: None,
+            sending: None,
+        }
+    }
+
+    /// A lane begins: its batches are compressed in a context of their own.
+    pub(super) fn begin(&mut self) {
+        self.encoder = Some(LaneEncoder::new(self.effort.effort()));
+    }
+
+    /// The lane is gone. A batch half on its way is sent to its end, or the peer would see it cut off.
+    pub(super) fn clear(&mut self) {
+        self.encoder = None;
+        self.ready = None;
+        self.sending = None;
+    }
+
+    /// Whether no batch is leaving: the next one need not wait until it is full.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sending.is_none()
+    }
+
+    /// Whether the encoder is free and the place behind it too.
+    pub(super) fn can_encode(&self) -> bool {
+        self.ready.is_none() && self.encoding.is_none() && self.encoder.is_some()
+    }
+
+    /// Encodes a batch, if [`Pipeline::can_encode`]: a small one at once, a big one on a worker
+    /// ([`Pipeline::next`]).
+    pub(super) fn encode(
+        &mut self,
+        lane: LaneId,
+        seq: BatchSeq,
+        epoch: Epoch,
+        batch: PlainBatch,
+    ) -> Option<Encoded> {
+        let mut encoder = self.encoder.take()?;
+        let in_place = batch.body.len() <= ENCODE_INLINE_MAX;
+        encoder.set_effort(self.effort.effort());
+        let work = move || {
+            let began = Instant::now();
+            let result = encoder.encode(lane, seq, epoch, &batch);
+            Encoded {
+                encoder,
+                lane,
+                took: began.elapsed(),
+                result,
+            }
+        };
+        if in_place {
+            return Some(work());
+        }
+        self.encoding = Some(tokio::task::spawn_blocking(work));
+        None
+    }
+
+    /// Takes an encoded batch and its encoder back, unless their lane was closed meanwhile.
+    pub(super) fn give_back(
+        &mut self,
+        encoded: Encoded,
+        lane: Option<LaneId>,
+    ) -> Result<(), EncodeError> {
+        self.effort.handle_encoded(encoded.took);
+        if lane == Some(encoded.lane) {
+            self.encoder = Some(encoded.encoder);
+            self.ready = Some(encoded.result?);
+        }
+        Ok(())
+    }
+
+    /// The batch that could leave now, if `may` says so of its body's length.
+    pub(super) fn take_ready(&mut self, may: impl Fn(usize) -> bool) -> Option<EncodedBatch> {
+        if self.sending.is_some() {
+            return None;
+        }
+        self.ready.take_if(|batch| may(batch.body.len()))
+    }
+
+    /// Hands a batch to the link ([`Pipeline::next`]).
+    pub(super) fn send(&mut self, port: Port, batch: EncodedBatch) {
+        let priority = match self.class {
+            LaneClass::Live => 2,
+            LaneClass::Normal => 1,
+            LaneClass::Bulk => 0,
+        };
+        let is_live = self.class == LaneClass::Live;
+        let sending = port.send_batch(batch.head, batch.body, priority, is_live);
+        self.sending = Some(tokio::task::spawn_local(sending));
+    }
+
+    /// After all that could be done was done: what does the lane wait for? `is_full` says that another
+    /// batch could be encoded.
+    pub(super) fn note_waits(&mut self, is_full: bool) {
+        let waits = if self.ready.is_some() || (self.sending.is_some() && is_full) {
+            Waits::Link
+        } else if self.encoding.is_some() && self.sending.is_none() {
+            Waits::Encoder
+        } else {
+            Waits::Records
+        };
+        self.effort.handle_waits(self.began.elapsed(), waits);
+    }
+
+    /// The effort that compression takes now.
+    pub(super) fn effort(&self) -> Effort {
+        self.effort.effort()
+    }
+
+    /// Waits for the worker, or until the link has taken the batch that is leaving. Cancel safe.
+    pub(super) async fn next(&mut self) -> Done {
+        tokio::select! {
+            biased;
+            encoded = join(&mut self.encoding) => {
+                self.encoding = None;
+                Done::Encoded(encoded)
+            }
+            sent = join(&mut self.sending) => {
+                self.sending = None;
+                Done::Sent(sent)
+            }
+        }
+    }
+}

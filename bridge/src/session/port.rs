@@ -1,0 +1,107 @@
+//! How the session and a route's driver reach each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use causeway_proto::codec::BatchHead;
+use causeway_proto::frame::Frame;
+use causeway_proto::id::{LaneId, RouteName};
+use tokio::sync::mpsc;
+
+use crate::link::BatchSender;
+
+/// Frames and batches that may wait for a driver. Drivers take everything at once; the bound is for
+/// the case that one is broken.
+const DRIVER_QUEUE: usize = 8192;
+
+/// What a driver hears.
+#[derive(Debug)]
+pub enum RouteEvent {
+    /// A session stands.
+    Up(Port),
+    /// It is gone.
+    Down,
+    /// A frame of one of the driver's lanes.
+    Frame(Frame),
+    /// A batch of one of the driver's lanes.
+    Batch(BatchHead, Bytes),
+}
+
+/// Which way a route's records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// They leave here.
+    Out,
+    /// They arrive here.
+    In,
+}
+
+/// A driver as the session sees it.
+#[derive(Debug, Clone)]
+pub struct RouteHandle {
+    /// The route.
+    pub name: RouteName,
+    /// Which way.
+    pub direction: Direction,
+    pub(super) events: mpsc::Sender<RouteEvent>,
+}
+
+impl RouteHandle {
+    /// A handle, and what the driver listens to.
+    pub fn new(name: RouteName, direction: Direction) -> (Self, mpsc::Receiver<RouteEvent>) {
+        let (events, receiver) = mpsc::channel(DRIVER_QUEUE);
+        (
+            Self {
+                name,
+                direction,
+                events,
+            },
+            receiver,
+        )
+    }
+}
+
+/// A driver's way out through the session.
+#[derive(Debug, Clone)]
+pub struct Port {
+    pub(super) driver: usize,
+    pub(super) frames: mpsc::Sender<(usize, Frame)>,
+    pub(super) batches: BatchSender,
+    pub(super) next_lane: Arc<AtomicU32>,
+}
+
+impl Port {
+    /// A lane number that the session has not used.
+    pub fn new_lane(&self) -> LaneId {
+        LaneId(self.next_lane.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// Sends a frame. An error means that the session is gone; `Down` follows.
+    pub async fn send(&self, frame: Frame) -> Result<(), SessionGone> {
+        self.frames
+            .send((self.driver, frame))
+            .await
+            .map_err(|_| SessionGone)
+    }
+
+    /// Hands a batch to the link; done when the link has taken all of it. A live one is copied where
+    /// loss makes that worth while.
+    pub async fn send_batch(
+        self,
+        head: Bytes,
+        body: Bytes,
+        priority: i32,
+        is_live: bool,
+    ) -> Result<(), SessionGone> {
+        self.batches
+            .send(head, body, priority, is_live)
+            .await
+            .map_err(|_| SessionGone)
+    }
+}
+
+/// The session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session is gone")]
+pub struct SessionGone;

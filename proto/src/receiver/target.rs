@@ -1,0 +1,250 @@
+//! What happens at the target: it is looked at, reconciled with, published to.
+
+use std::time::Duration;
+
+use super::link::tell_stall;
+use super::*;
+use crate::frame::{CloseLane, LaneCloseReason};
+
+impl Receiver {
+    /// The target's server described the stream.
+    pub fn handle_target_up(&mut self, facts: TargetFacts) {
+        self.facts = Some(facts);
+        let sole = self.config.sole && !self.foreign_seen;
+        let window = self.config.window_suffices;
+        let mut reconciler = Reconciler::new(facts, self.checkpoint, sole, window);
+        let step = reconciler.start();
+        self.phase = Phase::Reconciling {
+            reconciler,
+            asked: false,
+            step,
+        };
+        self.conclude(step);
+    }
+
+    /// The target cannot be used now. A run under way is lost with it.
+    pub fn handle_target_down(&mut self, stalled: Stalled, now: Duration) {
+        self.drop_run();
+        self.stall(stalled);
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: Some(now + self.next_retry()),
+        };
+    }
+
+    /// The connection to the target is new (or back): look before going on.
+    pub fn handle_connected(&mut self) {
+        self.drop_run();
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: None,
+        };
+    }
+
+    /// A scan ended. A scan that failed is answered with `handle_target_down`.
+    pub fn handle_scanned(&mut self, scanned: Scanned) {
+        let Phase::Reconciling { reconciler, .. } = &mut self.phase else {
+            return;
+        };
+        let step = reconciler.handle_scanned(scanned);
+        self.conclude(step);
+    }
+
+    /// A run ended.
+    pub fn handle_run(&mut self, result: RunResult, now: Duration) {
+        if !matches!(self.phase, Phase::Publishing(_)) {
+            return; // given up meanwhile
+        }
+        let Phase::Publishing(run) = std::mem::replace(&mut self.phase, Phase::Ready) else {
+            return;
+        };
+        if result.stored > 0 {
+            self.settle_stored(&run, &result);
+            self.retry = RETRY_MIN;
+        }
+        match result.end {
+            RunEnd::Complete => self.clear_stall(),
+            RunEnd::Rejected { code, reason } => {
+                self.clear_stall();
+                self.refuse(&run, result.stored, code, &reason);
+            }
+            RunEnd::Expired => {
+                self.clear_stall();
+                self.expire(&run, result.stored);
+            }
+            RunEnd::Stalled(stalled) => self.handle_target_down(stalled, now),
+            RunEnd::Contradicted(detail) => {
+                let reason = StallReason::Reconciling;
+                self.handle_target_down(Stalled { reason, detail }, now);
+            }
+            RunEnd::ConnectionLost => {
+                self.phase = Phase::Down {
+                    asked: true,
+                    retry_at: None,
+                };
+            }
+        }
+        self.forget_orphans();
+    }
+
+    /// A checkpoint asked for with `now` is durable.
+    pub fn handle_saved(&mut self) {
+        self.saving = false;
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if let Phase::Down {
+            asked,
+            retry_at: Some(at),
+        } = &mut self.phase
+            && *at <= now
+        {
+            *asked = false;
+            self.phase = Phase::Down {
+                asked: false,
+                retry_at: None,
+            };
+        }
+    }
+
+    pub(super) fn poll_target(&mut self) -> Option<Action> {
+        match &mut self.phase {
+            Phase::Down {
+                asked,
+                retry_at: None,
+            } if !*asked => {
+                *asked = true;
+                Some(Action::Describe)
+            }
+            Phase::Reconciling {
+                asked,
+                step: Step::Scan { from, to },
+                ..
+            } if !*asked => {
+                *asked = true;
+                Some(Action::Scan {
+                    from: *from,
+                    to: *to,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn conclude(&mut self, step: Step) {
+        match step {
+            Step::Done {
+                applied,
+                went_back,
+                foreign_seen,
+            } => {
+                if went_back {
+                    self.out.push_back(Action::Report(Report::TargetWentBack));
+                }
+                self.reopen_elsewhere(&applied, went_back);
+                if foreign_seen && !self.foreign_seen {
+                    self.foreign_seen = true;
+                    self.out.push_back(Action::Report(Report::ForeignWriter));
+                }
+                self.adopt(applied);
+                self.phase = Phase::Ready;
+                self.clear_stall();
+                self.save(false);
+            }
+            Step::Unknowable => {
+                self.stall(Stalled {
+                    reason: StallReason::TargetUnfit,
+                    detail:
+                        "the target no longer shows what it has of this route; seek the route, \
+                             or set exactly_once = \"window\""
+                            .into(),
+                });
+            }
+            Step::Scan { .. } => {
+                if let Phase::Reconciling {
+                    step: current,
+                    asked,
+                    ..
+                } = &mut self.phase
+                {
+                    *current = step;
+                    *asked = false;
+                }
+            }
+        }
+    }
+
+    /// Records on the way build on what the target lost, or the source was told another resume point:
+    /// they are dropped, and the source is asked to open the lane anew.
+    fn reopen_elsewhere(&mut self, applied: &Applied, went_back: bool) {
+        let Some(lane) = &self.lane else { return };
+        if applied.at == self.applied.at || (self.follows.is_some() && !went_back) {
+            return;
+        }
+        self.out.push_back(Action::Send(Frame::CloseLane(CloseLane {
+            lane: lane.id,
+            reason: LaneCloseReason::TargetReset,
+            detail: "the target holds something else than it did".to_owned(),
+        })));
+        self.handle_lane_lost();
+    }
+
+    /// Takes over what reconciliation found. With records under way, those that the target shows
+    /// by name are settled.
+    fn adopt(&mut self, applied: Applied) {
+        if self.follows.is_none() {
+            self.applied = applied;
+            return;
+        }
+        self.applied.target_seq = applied.target_seq;
+        self.applied.target_seq_shown = applied.target_seq_shown;
+        self.applied.skip = applied.skip;
+        let Some(at) = applied.at else { return };
+        if let Some(stored) = self.stored_through(at) {
+            self.applied.at = Some(at);
+            self.settle_records(stored);
+        }
+    }
+
+    /// A run whose fate the connection took with it is found out about by reconciling.
+    fn drop_run(&mut self) {
+        self.phase = Phase::Down {
+            asked: false,
+            retry_at: None,
+        };
+        self.forget_orphans();
+    }
+
+    fn stall(&mut self, stalled: Stalled) {
+        if let Some(lane) = &self.lane
+            && let Some(frame) = tell_stall(lane.id, &stalled, &mut self.told_stall)
+        {
+            self.out.push_back(Action::Send(frame));
+        }
+        self.stalled = Some(stalled);
+    }
+
+    fn clear_stall(&mut self) {
+        self.stalled = None;
+        if self
+            .told_stall
+            .take()
+            .is_some_and(|told| told != StallReason::None)
+            && let Some(lane) = &self.lane
+        {
+            let stall = Stall {
+                lane: lane.id,
+                reason: StallReason::None,
+                detail: String::new(),
+            };
+            self.out.push_back(Action::Send(Frame::Stall(stall)));
+        }
+    }
+
+    fn next_retry(&mut self) -> Duration {
+        let wait = self.retry;
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+        wait
+    }
+}

@@ -1,0 +1,67 @@
+//! Seeds that once failed, each with what it showed. See one again with
+//! `SEED=… cargo test -p causeway-tests --test simulation -- one_seed --nocapture`.
+
+use causeway_tests::world::{Options, World};
+
+const ONCE_FAILED: [(u64, &str); 12] = [
+    (
+        2,
+        "a Rejected frame lost with its session lost the record without an outcome",
+    ),
+    (
+        31,
+        "the ack of one batch counted records of the next, and the source refused it",
+    ),
+    (
+        109,
+        "records of a lost lane were published ahead of what the target had lost",
+    ),
+    (
+        434,
+        "a target made anew was read to from where the source had last gone back",
+    ),
+    (
+        728,
+        "the source went back further before the target had heard of the new epoch",
+    ),
+    (
+        1_520_378_524,
+        "a target made anew did not get what is older than the source's last roll-back",
+    ),
+    (
+        100_247,
+        "records passed by arithmetic were passed again after the next reconciliation",
+    ),
+    (
+        102_345,
+        "the same, after nothing but crashes of a server and a bridge",
+    ),
+    (
+        101_953,
+        "a source made anew twice before anything of the new epoch was settled",
+    ),
+    (
+        101_830,
+        "a source rolled back to nothing twice, and the beginning of the epoch proved nothing",
+    ),
+    (
+        100_327,
+        "the oracle itself believed a killed source that it still knew its epoch",
+    ),
+    (
+        105_492,
+        "the oracle took a resume point for younger than the power cut that came while it travelled",
+    ),
+];
+
+#[test]
+fn seeds_that_once_failed() {
+    for (seed, what) in ONCE_FAILED {
+        let broken = World::new(Options::drawn(seed)).live().err();
+        assert!(
+            broken.is_none(),
+            "SEED={seed} ({what}) fails again: {}",
+            broken.unwrap().what
+        );
+    }
+}

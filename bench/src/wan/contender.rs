@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, stream};
 use causeway::demo::process::Process;
 use causeway::demo::server::free_port;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use super::emulator::DEVICE;
@@ -24,7 +24,7 @@ const LEAFNODE_WITHIN: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// One way to get a stream's records from one region to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Contender {
     /// Causeway, told the link's rate.
     CausewayDeclared,

@@ -4,7 +4,8 @@
 //! that loses and delays (`net`), between servers and disks that forget (`jetstream`, `disk`), judged
 //! from outside (`oracle`). A seed fixes everything that happens.
 //!
-//! The real thing: two servers and two sidecars on this machine (`regions`).
+//! The real thing: two servers and two sidecars on this machine (`regions`), and a client that shows a
+//! server's bytes as they are (`raw_nats`).
 
 pub mod disk;
 pub mod jetstream;
@@ -12,5 +13,7 @@ pub mod net;
 pub mod oracle;
 pub mod world;
 
+#[cfg(feature = "servers")]
+pub mod raw_nats;
 #[cfg(feature = "servers")]
 pub mod regions;

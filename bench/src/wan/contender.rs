@@ -78,6 +78,8 @@ pub(crate) struct Scene<'a> {
     pub source_url: String,
     pub target: &'a Target,
     pub stream: String,
+    /// Whether somebody waits for each record.
+    pub is_live: bool,
     /// The link's rate, for those who are told.
     pub rate_bps: Option<u64>,
     pub directory: PathBuf,
@@ -200,9 +202,11 @@ async fn write_fleet(scene: &Scene<'_>, rate_bps: Option<u64>) -> Result<PathBuf
          [[link]]\nregions = [\"us\", \"eu\"]\ndial = \"{listen}\"\n{rate}\
          [[class]]\nname = \"open\"\nsubjects = [\"{subjects}\"]\nregions = \"any\"\n\
          [[route]]\nname = \"bench\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{}\"\n\
-         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n",
+         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n\
+         priority = \"{}\"\n",
         scene.stream,
         copy_of(&scene.stream),
+        if scene.is_live { "live" } else { "normal" },
     );
     let fleet = scene.directory.join("causeway.toml");
     fs::write(&fleet, text)?;

@@ -19,7 +19,8 @@ use super::contender::{Contender, copy_of};
 use super::data::Kind;
 use super::trial::{Meter, Place, Running, Sample, Stage, sample};
 
-const STREAM: &str = "LIVE";
+/// The source stream of live trials.
+pub(crate) const STREAM: &str = "LIVE";
 /// A second.
 const PACE: u64 = 500;
 /// Records before the measured ones, so that nobody is measured while connecting or probing.

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::contender::{self, Contender, Scene, copy_of};
 use super::emulator::Snapshot;
 use super::host::Host;
-use super::live::Latency;
+use super::live::{Latency, STREAM};
 use super::servers::{Loaded, Source, Target};
 use super::usage::{Machine, ProcessUse, Usage};
 use super::world::{ADDRESSES, World};
@@ -121,6 +121,7 @@ impl Running {
             source_url: stage.source.server.url(),
             target: &target,
             stream: stream.to_owned(),
+            is_live: stream == STREAM,
             rate_bps: place.map(|link| link.rate_bps),
             directory: directory.path().to_owned(),
         };

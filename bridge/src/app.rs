@@ -145,6 +145,7 @@ fn start_links(
     let mut tasks = Vec::new();
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
+    let shaping = crate::link::Shaping::default();
     for (role, link) in plan.links_of(&own.id) {
         let Some(peer) = link.peer_of(&own.id).cloned() else {
             continue;
@@ -155,6 +156,7 @@ fn start_links(
             ),
             rtt: link.rtt,
             mtu: link.mtu,
+            shaping: shaping.clone(),
         };
         let ends = match role {
             LinkRole::Dials => {

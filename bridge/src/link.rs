@@ -9,11 +9,14 @@ mod connection;
 mod copies;
 mod endpoint;
 mod rate;
+mod shaping;
+mod socket;
 mod tls;
 mod transport;
 
 pub use connection::{BatchSender, ControlSender, IncomingBatch, LinkGone, Session};
 pub use endpoint::{DialError, Dialer, Listener, Refusals};
-pub use rate::DeclaredRate;
+pub use rate::{DeclaredRate, Pace};
+pub use shaping::{Counts, Shaping};
 pub use tls::{ALPN, Identity, IdentityError, TlsError, TlsFiles, days_left, region_of};
-pub use transport::PathHints;
+pub use transport::{PathHints, transport};

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use causeway::certs::generate;
 use causeway::link::{
-    DialError, Dialer, Identity, Listener, PathHints, Refusals, Session, TlsFiles,
+    DeclaredRate, DialError, Dialer, Identity, Listener, PathHints, Refusals, Session, Shaping,
+    TlsFiles,
 };
 use causeway_proto::codec::{BatchHead, Codec};
 use causeway_proto::frame::{Frame, Ping};
@@ -41,6 +43,14 @@ fn identity(fleet: &str, name: &str, directory: &Path) -> Identity {
     Identity::load(&FleetName::new(fleet).unwrap(), &region(name), &files).unwrap()
 }
 
+/// A path whose link has that rate, in bits a second.
+fn rated(rate: Option<u64>) -> PathHints {
+    PathHints {
+        rate: DeclaredRate::new(rate),
+        ..PathHints::default()
+    }
+}
+
 /// A listener of region us that eu may dial.
 struct Us {
     address: SocketAddr,
@@ -49,8 +59,12 @@ struct Us {
 }
 
 fn listen(identity: Identity) -> Us {
+    listen_over(identity, PathHints::default())
+}
+
+fn listen_over(identity: Identity, hints: PathHints) -> Us {
     let (sender, sessions) = mpsc::channel(4);
-    let peers = BTreeMap::from([(region("eu"), (PathHints::default(), sender))]);
+    let peers = BTreeMap::from([(region("eu"), (hints, sender))]);
     let refusals = Refusals::default();
     let any = ([127, 0, 0, 1], 0).into();
     let listener = Listener::bind(any, identity, peers, refusals.clone()).unwrap();
@@ -64,12 +78,11 @@ fn listen(identity: Identity) -> Us {
 }
 
 fn dialer(identity: Identity, us: &Us) -> Dialer {
-    Dialer::new(
-        identity,
-        region("us"),
-        us.address.to_string(),
-        PathHints::default(),
-    )
+    dialer_over(identity, us, PathHints::default())
+}
+
+fn dialer_over(identity: Identity, us: &Us, hints: PathHints) -> Dialer {
+    Dialer::new(identity, region("us"), us.address.to_string(), hints)
 }
 
 fn ping() -> Bytes {
@@ -283,4 +296,79 @@ async fn a_restarted_peer_is_let_in_while_its_old_connection_still_stands() {
     let (_old, _kept) = connect(&mut us, &mut first).await;
     let mut second = dialer(identity("acme", "eu", pki.path()), &us);
     connect(&mut us, &mut second).await;
+}
+
+/// What left, and what may have left at most since the socket was made: two packets, and what of a handshake
+/// leaves before it is known whose it is.
+fn is_within(shaping: &Shaping, rate: u64, began: std::time::Instant) -> bool {
+    let bytes = shaping.counts().bytes.load(Ordering::Relaxed);
+    let most = rate as f64 / 8.0 * began.elapsed().as_secs_f64() + 2.0 * 1480.0 + 8_000.0;
+    bytes as f64 <= most
+}
+
+/// Both ends send far more than their link's rate: neither exceeds it, on the dialling or on the listening
+/// side, handshake and acknowledgements included once the peer is known, and nobody spins while it waits.
+#[tokio::test]
+async fn both_sides_keep_the_rate_and_wait_without_spinning() {
+    let pki = authority("acme", &["us", "eu"]);
+    let rate = 800_000;
+    let (listening, dialling) = (rated(Some(rate)), rated(Some(rate)));
+    let shapings = [listening.shaping.clone(), dialling.shaping.clone()];
+    let began = std::time::Instant::now();
+    let mut us = listen_over(identity("acme", "us", pki.path()), listening);
+    let mut dialer = dialer_over(identity("acme", "eu", pki.path()), &us, dialling);
+    let (mut ours, mut theirs) = connect(&mut us, &mut dialer).await;
+    for session in [&ours, &theirs] {
+        let sender = session.batches.clone();
+        tokio::spawn(async move {
+            for _ in 0..8 {
+                let body = Bytes::from(vec![7; 16_000]);
+                let _ = sender
+                    .send(Bytes::from_static(b"head"), body, 0, false)
+                    .await;
+            }
+        });
+    }
+    for _ in 0..8 {
+        for session in [&mut ours, &mut theirs] {
+            let batch = timeout(DEADLINE, session.batches_rx.recv()).await.unwrap();
+            assert_eq!(batch.unwrap().bytes.len(), 16_004);
+            assert!(
+                shapings
+                    .iter()
+                    .all(|shaping| is_within(shaping, rate, began))
+            );
+        }
+    }
+    for shaping in &shapings {
+        let counts = shaping.counts();
+        let packets = counts.packets.load(Ordering::Relaxed);
+        let polls = counts.polls.load(Ordering::Relaxed);
+        let turns = counts.turns.load(Ordering::Relaxed);
+        assert!(packets > 80, "{packets}");
+        assert!(polls < 8 * packets, "{polls} polls for {packets} packets");
+        assert!(turns < 8 * packets, "{turns} turns for {packets} packets");
+    }
+}
+
+/// The operator changes a rate: what runs takes it up, without a new connection.
+#[tokio::test]
+async fn a_rate_changed_while_running_is_taken_up() {
+    let pki = authority("acme", &["us", "eu"]);
+    let mut us = listen(identity("acme", "us", pki.path()));
+    let hints = rated(Some(200_000));
+    let mut dialer = dialer_over(identity("acme", "eu", pki.path()), &us, hints.clone());
+    let (mut ours, theirs) = connect(&mut us, &mut dialer).await;
+    let sender = theirs.batches.clone();
+    let sending = tokio::spawn(async move {
+        let body = Bytes::from(vec![7; 2_000_000]);
+        sender
+            .send(Bytes::from_static(b"head"), body, 0, false)
+            .await
+    });
+    // At the first rate it would take 80 seconds.
+    hints.rate.set(Some(200_000_000));
+    let batch = timeout(DEADLINE, ours.batches_rx.recv()).await.unwrap();
+    assert_eq!(batch.unwrap().bytes.len(), 2_000_004);
+    sending.await.unwrap().unwrap();
 }

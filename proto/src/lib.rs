@@ -31,6 +31,9 @@ pub mod run;
 pub mod sender;
 pub mod tally;
 
+// How fast.
+pub mod rate;
+
 // Blame, bounds, versions.
 pub mod error;
 pub mod limits;

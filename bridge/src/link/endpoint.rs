@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connection::{Session, close};
+use super::rate::Pace;
+use super::socket::{ShapedSocket, beginning};
 use super::tls::{Identity, IdentityError, TlsError, region_of};
-use super::transport::{PathHints, bind, transport};
+use super::transport::{PathHints, bind, send_window, transport};
 
 /// Handshakes that may be under way before further callers wait.
 const HANDSHAKES_MAX: usize = 256;
@@ -106,8 +108,10 @@ impl Dialer {
         let address = self.resolve().await?;
         let endpoint = self.endpoint(address)?;
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
-        config.transport_config(transport(&self.hints));
-        let connection = endpoint.connect_with(config, address, "causeway")?.await?;
+        let pace = Pace::new(Some(self.hints.rate.clone()), address);
+        config.transport_config(transport(&self.hints, &pace));
+        let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
+        let connection = connecting.await?;
         Session::start(connection, self.peer.clone(), true, self.hints.rate.clone())
             .await
             .map_err(|_| DialError::Closed)
@@ -134,10 +138,12 @@ impl Dialer {
         } else {
             ([0u8; 4], 0).into()
         };
-        let endpoint = Endpoint::new(
+        let pace = Pace::new(Some(self.hints.rate.clone()), peer);
+        let socket = ShapedSocket::new(bind(any)?, &self.hints.shaping, pace)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,
-            bind(any)?,
+            Arc::new(socket),
             Arc::new(TokioRuntime),
         )?;
         self.endpoint = Some((peer.is_ipv6(), endpoint.clone()));
@@ -162,12 +168,15 @@ impl Listener {
         peers: BTreeMap<RegionId, (PathHints, mpsc::Sender<Session>)>,
         refusals: Refusals,
     ) -> Result<Self, DialError> {
-        let config = server_config(&identity, &PathHints::default())?;
-        let socket = bind(address)?;
-        let endpoint = Endpoint::new(
+        let config = server_config(&identity, &PathHints::default(), &Pace::new(None, address))?;
+        // All peers' hints name the same shaping.
+        let hints = peers.values().next().map(|(hints, _)| hints.clone());
+        let shaping = hints.unwrap_or_default().shaping;
+        let socket = ShapedSocket::new(bind(address)?, &shaping, Pace::new(None, address))?;
+        let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             Some(config),
-            socket,
+            Arc::new(socket),
             Arc::new(TokioRuntime),
         )?;
         Ok(Self {
@@ -200,15 +209,11 @@ impl Listener {
     async fn welcome(&self, incoming: Incoming) {
         let from = incoming.remote_address();
         // Who calls is known only after the handshake; the rate of its link is set then.
-        let rate = super::DeclaredRate::default();
-        let hints = PathHints {
-            rate: rate.clone(),
-            ..PathHints::default()
-        };
-        let Ok(config) = server_config(&self.identity, &hints) else {
+        let pace = Pace::new(None, from);
+        let Ok(config) = server_config(&self.identity, &PathHints::default(), &pace) else {
             return;
         };
-        let Ok(connecting) = incoming.accept_with(Arc::new(config)) else {
+        let Ok(connecting) = beginning(&pace, || incoming.accept_with(Arc::new(config))) else {
             return;
         };
         let connection = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
@@ -223,7 +228,9 @@ impl Listener {
         match self.identify(&connection) {
             Ok(peer) => {
                 let (hints, sessions) = &self.peers[&peer];
-                rate.copy(&hints.rate);
+                let rate = hints.rate.clone();
+                pace.belongs_to(rate.clone());
+                connection.set_send_window(send_window(hints));
                 if let Ok(session) = Session::start(connection, peer, false, rate).await {
                     let _ = sessions.send(session).await;
                 }
@@ -264,9 +271,13 @@ fn refusal_name(why: &IdentityError) -> &'static str {
     }
 }
 
-fn server_config(identity: &Identity, hints: &PathHints) -> Result<ServerConfig, TlsError> {
+fn server_config(
+    identity: &Identity,
+    hints: &PathHints,
+    pace: &Arc<Pace>,
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::with_crypto(Arc::new(identity.server()?));
-    config.transport_config(transport(hints));
+    config.transport_config(transport(hints, pace));
     config
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(64 << 10)

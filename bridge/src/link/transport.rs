@@ -8,14 +8,20 @@ use std::time::Duration;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::rate::{DeclaredRate, RateFactory};
+use super::rate::{DeclaredRate, Pace, RateFactory};
+use super::shaping::Shaping;
 
-/// Bytes that may be unacknowledged or unsent in one connection. Bounds memory; 4 MiB carry
-/// 100 Mbit/s over 300 ms.
-const SEND_WINDOW: u64 = 4 << 20;
+/// Least and most bytes that may be unacknowledged or unsent in one connection. Bounds memory. Within it
+/// two and a half times what the link holds: that much is on its way, repaired, or about to leave.
+const SEND_WINDOW_MIN: u64 = 2 << 20;
+const SEND_WINDOW_MAX: u64 = 128 << 20;
+/// The same where rate or round trip are not declared: 100 Mbit/s over 500 ms.
+const SEND_WINDOW_UNKNOWN: u64 = 8 << 20;
 /// What the peer may have in flight to us. Above all credit of the lanes, so that data never stops
-/// at QUIC's limit, which control would then share.
-const RECEIVE_WINDOW: u32 = 32 << 20;
+/// at QUIC's limit, which control would then share; and above what the largest peer's window sends.
+const RECEIVE_WINDOW: u32 = 144 << 20;
+/// The round trip of a path that nobody described, for the first packets only.
+const RTT_UNKNOWN: Duration = Duration::from_millis(150);
 /// A connection on which nothing arrives for so long is gone. The session notices earlier.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Keeps NAT bindings and shows a dead path within seconds.
@@ -34,14 +40,17 @@ pub struct PathHints {
     pub rtt: Option<Duration>,
     /// Size of IP payload that the path is known to carry, in bytes of UDP payload.
     pub mtu: Option<u16>,
+    /// What this host sends in all; the same for every link of a process.
+    pub shaping: Shaping,
 }
 
-pub(super) fn transport(hints: &PathHints) -> Arc<TransportConfig> {
+/// quinn's settings for one connection over that path, paced by `pace`.
+pub fn transport(hints: &PathHints, pace: &Arc<Pace>) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(VarInt::from_u32(4096))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .send_window(SEND_WINDOW)
+        .send_window(send_window(hints))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .keep_alive_interval(Some(KEEP_ALIVE))
@@ -52,7 +61,10 @@ pub(super) fn transport(hints: &PathHints) -> Arc<TransportConfig> {
         .send_fairness(false)
         .datagram_receive_buffer_size(Some(COPIES_BUFFER))
         .datagram_send_buffer_size(COPIES_BUFFER)
-        .congestion_controller_factory(Arc::new(RateFactory(hints.rate.clone())));
+        .congestion_controller_factory(Arc::new(RateFactory {
+            pace: Arc::clone(pace),
+            rtt: hints.rtt.unwrap_or(RTT_UNKNOWN),
+        }));
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(8))
         .max_ack_delay(Some(Duration::from_millis(5)))
@@ -73,6 +85,17 @@ pub(super) fn transport(hints: &PathHints) -> Arc<TransportConfig> {
         }
     }
     Arc::new(config)
+}
+
+/// Bytes that a connection of that path may keep until they are acknowledged.
+pub(super) fn send_window(hints: &PathHints) -> u64 {
+    let (Some(rate), Some(rtt)) = (hints.rate.get(), hints.rtt) else {
+        return SEND_WINDOW_UNKNOWN;
+    };
+    let held = u128::from(rate / 8) * rtt.as_millis() / 1000;
+    u64::try_from(held * 5 / 2)
+        .unwrap_or(SEND_WINDOW_MAX)
+        .clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
 }
 
 /// A UDP socket with large kernel buffers, as far as the kernel lets us.

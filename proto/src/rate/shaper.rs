@@ -1,0 +1,304 @@
+//! Datagrams held back until every bucket above them has room.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::bucket::Bucket;
+
+/// How long the socket may be late without losing some of the rate, where that is more than two packets:
+/// above 118 Mbit/s the burst is this long instead of two packets. A thread that sleeps cannot be woken
+/// more finely, and a thread that does not sleep takes a core.
+const BURST_TIME: Duration = Duration::from_micros(200);
+/// What a flow may have waiting here, in time. What waits here is decided: nothing overtakes it.
+const QUEUE_TIME: Duration = Duration::from_millis(2);
+/// Datagrams up to this size are acknowledgements, probes and closes. They obey the link's rate but do
+/// not wait for the flow's pace, or a slow direction would hold up the fast one.
+const SMALL: u64 = 200;
+
+/// Names a link of a [`Shaper`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkKey(usize);
+
+/// Names a flow (one connection) of a [`Shaper`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey(usize, u64);
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step<P> {
+    /// Send this datagram of that flow now.
+    Send(FlowKey, P),
+    /// Ask again then.
+    Wait(Duration),
+    /// Ask again when something was pushed.
+    Idle,
+}
+
+#[derive(Debug)]
+struct Link {
+    bucket: Bucket,
+    mtu: u64,
+}
+
+#[derive(Debug)]
+struct Flow<P> {
+    key: FlowKey,
+    link: LinkKey,
+    pace: Bucket,
+    queue: VecDeque<(u64, P)>,
+    queued: u64,
+}
+
+/// All links of a host. Flows of a link share its rate packet by packet, links share the host's.
+///
+/// Over any interval `t` no more than `rate * t + max(2 * mtu, rate * 200 us)` bytes of a link leave.
+#[derive(Debug)]
+pub struct Shaper<P> {
+    host: Bucket,
+    links: Vec<Link>,
+    flows: Vec<Option<Flow<P>>>,
+    /// Flows with something to send, the next one first.
+    active: VecDeque<FlowKey>,
+    serial: u64,
+}
+
+impl<P> Shaper<P> {
+    /// No links yet. `host` is what all together may send, in bits a second.
+    pub fn new(host: Option<u64>, now: Duration) -> Self {
+        Self {
+            host: Bucket::new(host, burst(host, 1500), now),
+            links: Vec::new(),
+            flows: Vec::new(),
+            active: VecDeque::new(),
+            serial: 0,
+        }
+    }
+
+    /// Changes what all links together may send.
+    pub fn set_host_rate(&mut self, now: Duration, rate: Option<u64>) {
+        if self.host.rate() != rate {
+            self.host.change(now, rate, burst(rate, 1500));
+        }
+    }
+
+    /// Another link. `mtu` is the size of its largest IP packet.
+    pub fn add_link(&mut self, now: Duration, rate: Option<u64>, mtu: u64) -> LinkKey {
+        self.links.push(Link {
+            bucket: Bucket::new(rate, burst(rate, mtu), now),
+            mtu,
+        });
+        LinkKey(self.links.len() - 1)
+    }
+
+    /// Changes a link's rate.
+    pub fn set_link_rate(&mut self, now: Duration, link: LinkKey, rate: Option<u64>) {
+        if let Some(link) = self.links.get_mut(link.0)
+            && link.bucket.rate() != rate
+        {
+            link.bucket.change(now, rate, burst(rate, link.mtu));
+        }
+    }
+
+    /// Another flow of a link.
+    pub fn add_flow(&mut self, now: Duration, link: LinkKey) -> FlowKey {
+        self.serial += 1;
+        let at = self.flows.iter().position(Option::is_none);
+        let at = at.unwrap_or_else(|| {
+            self.flows.push(None);
+            self.flows.len() - 1
+        });
+        let key = FlowKey(at, self.serial);
+        self.flows[at] = Some(Flow {
+            key,
+            link,
+            pace: Bucket::new(None, burst(None, self.mtu(link)), now),
+            queue: VecDeque::new(),
+            queued: 0,
+        });
+        key
+    }
+
+    /// Ends a flow. What it still has waiting goes with it.
+    pub fn remove_flow(&mut self, key: FlowKey) {
+        if self.flow(key).is_some() {
+            self.flows[key.0] = None;
+            self.active.retain(|other| *other != key);
+        }
+    }
+
+    /// Whether nothing of any flow waits.
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Puts a flow under another link.
+    pub fn move_flow(&mut self, key: FlowKey, link: LinkKey) {
+        if let Some(flow) = self.flow_mut(key) {
+            flow.link = link;
+        }
+    }
+
+    /// Counts bytes against a link that left before it was known whose they were.
+    pub fn charge(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+        if let Some(link) = self.links.get_mut(link.0) {
+            link.bucket.take(now, bytes);
+        }
+    }
+
+    /// Sets what a flow's controller allows it.
+    pub fn set_pace(&mut self, now: Duration, key: FlowKey, rate: Option<u64>) {
+        let Some(mtu) = self.flow(key).map(|flow| self.mtu(flow.link)) else {
+            return;
+        };
+        if let Some(flow) = self.flow_mut(key)
+            && flow.pace.rate() != rate
+        {
+            flow.pace.change(now, rate, burst(rate, mtu));
+        }
+    }
+
+    /// Whether a flow may push more: it has less than two packets, or 2 ms of its rate, waiting.
+    pub fn has_room(&self, key: FlowKey) -> bool {
+        self.room(key) > 0
+    }
+
+    /// Full packets that a flow may push.
+    pub fn room(&self, key: FlowKey) -> u64 {
+        let Some(flow) = self.flow(key) else {
+            return u64::MAX;
+        };
+        let missing = self.limit(flow).saturating_sub(flow.queued);
+        missing.div_ceil(self.mtu(flow.link))
+    }
+
+    /// Whether so little waits that its sender should be woken: half of what may, so that it is not woken
+    /// for each packet.
+    pub fn is_low(&self, key: FlowKey) -> bool {
+        self.flow(key)
+            .is_none_or(|flow| flow.queued * 2 <= self.limit(flow))
+    }
+
+    /// Full packets that a flow may have waiting at most.
+    pub fn depth(&self, key: FlowKey) -> u64 {
+        self.flow(key)
+            .map_or(u64::MAX, |flow| self.limit(flow) / self.mtu(flow.link))
+    }
+
+    fn limit(&self, flow: &Flow<P>) -> u64 {
+        let link = &self.links[flow.link.0];
+        let rates = [flow.pace.rate(), link.bucket.rate(), self.host.rate()];
+        match rates.into_iter().flatten().min() {
+            Some(rate) => bytes_in(rate, QUEUE_TIME).max(2 * link.mtu),
+            None => 64 * link.mtu,
+        }
+    }
+
+    /// A datagram of a flow; `bytes` with its IP and UDP headers. True: nothing of the flow was waiting, so
+    /// the next step may be due earlier than was said.
+    pub fn push(&mut self, key: FlowKey, bytes: u64, datagram: P) -> bool {
+        let Some(flow) = self.flow_mut(key) else {
+            return false;
+        };
+        let was_empty = flow.queue.is_empty();
+        flow.queue.push_back((bytes, datagram));
+        flow.queued += bytes;
+        if was_empty {
+            self.active.push_back(key);
+        }
+        was_empty
+    }
+
+    /// What to do now.
+    pub fn poll(&mut self, now: Duration) -> Step<P> {
+        let mut wait = Duration::MAX;
+        let mut host_is_taken = false;
+        let mut links_taken: Vec<LinkKey> = Vec::new();
+        for turn in 0..self.active.len() {
+            let key = self.active[turn];
+            let Some(flow) = self.flows[key.0].as_mut() else {
+                continue;
+            };
+            let Some((bytes, _)) = flow.queue.front() else {
+                continue;
+            };
+            let bytes = *bytes;
+            let pace = flow.pace.ready_at(now, bytes);
+            if pace > now && bytes > SMALL {
+                wait = wait.min(pace);
+                continue;
+            }
+            // Who waits for a shared bucket comes before all behind him, or small packets would starve large ones.
+            if host_is_taken || links_taken.contains(&flow.link) {
+                continue;
+            }
+            let link = &mut self.links[flow.link.0].bucket;
+            let at_link = link.ready_at(now, bytes);
+            if at_link > now {
+                wait = wait.min(at_link);
+                links_taken.push(flow.link);
+                continue;
+            }
+            let at_host = self.host.ready_at(now, bytes);
+            if at_host > now {
+                wait = wait.min(at_host);
+                host_is_taken = true;
+                continue;
+            }
+            flow.pace.take(now, bytes);
+            link.take(now, bytes);
+            self.host.take(now, bytes);
+            return self.release(turn);
+        }
+        if wait == Duration::MAX {
+            Step::Idle
+        } else {
+            Step::Wait(wait)
+        }
+    }
+
+    /// Takes the first datagram of the flow whose turn it is, and sends that flow to the end of the queue.
+    fn release(&mut self, turn: usize) -> Step<P> {
+        let key = self.active.remove(turn);
+        let flow = key.and_then(|key| self.flow_mut(key));
+        let Some((flow, (bytes, datagram))) =
+            flow.and_then(|flow| flow.queue.pop_front().map(|front| (flow, front)))
+        else {
+            return Step::Idle;
+        };
+        flow.queued -= bytes;
+        let (key, is_empty) = (flow.key, flow.queue.is_empty());
+        if !is_empty {
+            self.active.push_back(key);
+        }
+        Step::Send(key, datagram)
+    }
+
+    fn flow(&self, key: FlowKey) -> Option<&Flow<P>> {
+        self.flows
+            .get(key.0)?
+            .as_ref()
+            .filter(|flow| flow.key == key)
+    }
+
+    fn flow_mut(&mut self, key: FlowKey) -> Option<&mut Flow<P>> {
+        self.flows
+            .get_mut(key.0)?
+            .as_mut()
+            .filter(|flow| flow.key == key)
+    }
+
+    fn mtu(&self, link: LinkKey) -> u64 {
+        self.links[link.0].mtu
+    }
+}
+
+fn burst(rate: Option<u64>, mtu: u64) -> u64 {
+    rate.map_or(2 * mtu, |rate| bytes_in(rate, BURST_TIME).max(2 * mtu))
+}
+
+fn bytes_in(rate: u64, time: Duration) -> u64 {
+    (u128::from(rate) * time.as_nanos() / 8_000_000_000) as u64
+}
+
+#[cfg(test)]
+mod tests;

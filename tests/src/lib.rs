@@ -7,7 +7,8 @@
 //! The link bed: quinn's protocol with our controller and shaper over the emulated WAN, in virtual time
 //! (`link_bed`).
 //!
-//! The real thing: two servers and two sidecars on this machine (`regions`).
+//! The real thing: two servers and two sidecars on this machine (`regions`), and a client that shows a
+//! server's bytes as they are (`raw_nats`).
 
 pub mod disk;
 pub mod jetstream;
@@ -17,5 +18,7 @@ pub mod world;
 
 #[cfg(feature = "servers")]
 pub mod link_bed;
+#[cfg(feature = "servers")]
+pub mod raw_nats;
 #[cfg(feature = "servers")]
 pub mod regions;

@@ -30,8 +30,12 @@ pub const TARGET: &str = "ORDERS_COPY";
 pub struct Setup {
     /// Further lines of the route.
     pub route: String,
+    /// Release of the source's server; the pinned one where none is named.
+    pub source_version: Option<&'static str>,
     /// Release of the target's server; the pinned one where none is named.
     pub target_version: Option<&'static str>,
+    /// Whether the source stream takes `Nats-Rollup`.
+    pub source_rolls_up: bool,
     /// One-way delay and loss in packets per million of the WAN.
     pub wan: (Duration, u32),
     /// Region in the certificate of the eu sidecar.
@@ -44,7 +48,9 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             route: String::new(),
+            source_version: None,
             target_version: None,
+            source_rolls_up: false,
             wan: (Duration::from_millis(1), 0),
             eu_certificate: "eu",
             target: None,
@@ -71,15 +77,8 @@ impl TwoRegions {
     /// Servers, streams, certificates and both sidecars.
     pub async fn start(setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let pinned = tokio::task::spawn_blocking(nats_server).await??;
-        let target_binary = match setup.target_version {
-            Some(version) => {
-                tokio::task::spawn_blocking(move || nats_server_version(version)).await??
-            }
-            None => pinned.clone(),
-        };
-        let us = start_server(directory.path(), "us", pinned).await?;
-        let eu = start_server(directory.path(), "eu", target_binary).await?;
+        let us = start_server(directory.path(), "us", setup.source_version).await?;
+        let eu = start_server(directory.path(), "eu", setup.target_version).await?;
         let listen = free_udp_port()?;
         let path = Profile {
             delay: setup.wan.0,
@@ -173,6 +172,7 @@ subjects = ["orders.>", "pii.>"]
         let source = stream::Config {
             name: SOURCE.into(),
             subjects: vec!["orders.>".into(), "pii.>".into()],
+            allow_rollup: setup.source_rolls_up,
             ..Default::default()
         };
         jetstream_of(&self.us).await?.create_stream(source).await?;
@@ -318,7 +318,10 @@ pub fn causeway_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-async fn start_server(directory: &Path, name: &str, binary: PathBuf) -> Result<Server> {
+async fn start_server(directory: &Path, name: &str, version: Option<&str>) -> Result<Server> {
+    let version = version.map(str::to_owned);
+    let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
+    let binary = tokio::task::spawn_blocking(provide).await??;
     let directory = directory.join(name);
     std::fs::create_dir(&directory)?;
     let config = Vec::new();

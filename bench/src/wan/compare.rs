@@ -1,6 +1,6 @@
 //! `wan`: Causeway and the native mirror on the same links, alternately.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) struct WanOptions {
     /// A first look, in two minutes: the link `lossy`, one round, short trials.
     #[arg(long)]
     quick: bool,
-    /// The longest that one catch-up trial is measured, in seconds.
+    /// The longest that one catch-up trial is measured, in seconds; 0 leaves catch-up out.
     #[arg(long)]
     seconds: Option<u64>,
     /// How long records are published in one live trial, 500 a second; 0 leaves live out. A p99.9 is stated from 300,000
@@ -42,6 +42,9 @@ pub(crate) struct WanOptions {
     /// Also without a link, both regions on one host: what this machine's cores allow.
     #[arg(long)]
     loopback: bool,
+    /// An earlier comparison.json, to be added to: a long run in pieces.
+    #[arg(long)]
+    add: Option<PathBuf>,
     /// Where comparison.json, comparison.md and comparison.svg are written.
     #[arg(long, default_value = "target/wan")]
     out: PathBuf,
@@ -93,7 +96,9 @@ impl Plan {
 
     /// Kinds to catch up on at a place.
     fn kinds(&self, place: Place, quick: bool) -> Vec<Kind> {
-        if !self.data.is_empty() {
+        if self.limit.is_zero() {
+            Vec::new()
+        } else if !self.data.is_empty() {
             self.data.clone()
         } else if !quick && place.is_some_and(|link| link.name == "lossy") {
             vec![
@@ -112,7 +117,8 @@ impl Plan {
 /// Runs the comparison, prints and writes it.
 pub(crate) fn compare(options: &WanOptions, shared: &Options) -> Result<ExitCode> {
     let plan = Plan::new(options, shared.rounds);
-    let run = run(&plan, options.quick, shared.seed, &options.out);
+    let earlier = options.add.as_deref().map(Comparison::read).transpose()?;
+    let run = run(&plan, options, shared.seed, earlier.unwrap_or_default());
     let comparison = super::until_interrupted(run)?;
     let text = if shared.json {
         comparison.to_json()?
@@ -124,7 +130,13 @@ pub(crate) fn compare(options: &WanOptions, shared: &Options) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run(plan: &Plan, quick: bool, seed: u64, out: &Path) -> Result<Comparison> {
+async fn run(
+    plan: &Plan,
+    options: &WanOptions,
+    seed: u64,
+    mut comparison: Comparison,
+) -> Result<Comparison> {
+    let (quick, out) = (options.quick, &options.out);
     causeway_binary()?;
     let server_binary = servers::binary().await?;
     let first = plan.places.iter().flatten().next().copied();
@@ -139,7 +151,6 @@ async fn run(plan: &Plan, quick: bool, seed: u64, out: &Path) -> Result<Comparis
         directory,
     };
     let loaded = load(&stage, plan, quick, seed).await?;
-    let mut comparison = Comparison::default();
     for place in plan.places.iter().copied() {
         for round in 0..plan.rounds {
             for kind in plan.kinds(place, quick) {

@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, stream};
 use causeway::demo::process::Process;
 use causeway::demo::server::free_port;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use super::emulator::DEVICE;
@@ -24,7 +24,7 @@ const LEAFNODE_WITHIN: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// One way to get a stream's records from one region to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Contender {
     /// Causeway, told the link's rate.
     CausewayDeclared,
@@ -78,6 +78,8 @@ pub(crate) struct Scene<'a> {
     pub source_url: String,
     pub target: &'a Target,
     pub stream: String,
+    /// Whether somebody waits for each record.
+    pub is_live: bool,
     /// The link's rate, for those who are told.
     pub rate_bps: Option<u64>,
     pub directory: PathBuf,
@@ -200,9 +202,11 @@ async fn write_fleet(scene: &Scene<'_>, rate_bps: Option<u64>) -> Result<PathBuf
          [[link]]\nregions = [\"us\", \"eu\"]\ndial = \"{listen}\"\n{rate}\
          [[class]]\nname = \"open\"\nsubjects = [\"{subjects}\"]\nregions = \"any\"\n\
          [[route]]\nname = \"bench\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{}\"\n\
-         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n",
+         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n\
+         priority = \"{}\"\n",
         scene.stream,
         copy_of(&scene.stream),
+        if scene.is_live { "live" } else { "normal" },
     );
     let fleet = scene.directory.join("causeway.toml");
     fs::write(&fleet, text)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use futures_util::StreamExt as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -19,7 +19,8 @@ use super::contender::{Contender, copy_of};
 use super::data::Kind;
 use super::trial::{Meter, Place, Running, Sample, Stage, sample};
 
-const STREAM: &str = "LIVE";
+/// The source stream of live trials.
+pub(crate) const STREAM: &str = "LIVE";
 /// A second.
 const PACE: u64 = 500;
 /// Records before the measured ones, so that nobody is measured while connecting or probing.
@@ -32,7 +33,7 @@ const STAMP_AT: usize = 11;
 const STAMP_DIGITS: usize = 20;
 
 /// How long records took.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub records: u64,
     /// Published, and not there after all patience.

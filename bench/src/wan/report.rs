@@ -4,23 +4,24 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
+use super::data::Kind;
 use super::plot;
-use super::trial::Sample;
+use super::trial::{self, Sample};
 
 /// All samples of a run, and what is read from them.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Comparison {
     samples: Vec<Sample>,
 }
 
 /// The samples of one contender with one kind of data on one link.
 pub(crate) struct Row<'a> {
-    pub link: &'static str,
-    pub data: &'static str,
+    pub link: &'a str,
+    pub data: &'a str,
     pub contender: Contender,
     /// Those that did not fail.
     pub good: Vec<&'a Sample>,
@@ -62,6 +63,12 @@ impl Row<'_> {
 }
 
 impl Comparison {
+    /// The samples of an earlier run.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no comparison", file.display()))
+    }
+
     /// Takes a sample in and writes all forms anew: a run that is interrupted leaves what it has found.
     pub(crate) fn add(&mut self, sample: Sample, directory: &Path) -> Result<()> {
         self.samples.push(sample);
@@ -72,14 +79,14 @@ impl Comparison {
     pub(crate) fn rows(&self) -> Vec<Row<'_>> {
         let mut rows: Vec<Row<'_>> = Vec::new();
         for sample in &self.samples {
-            let key = (sample.link, sample.data, sample.contender);
+            let key = (sample.link.as_str(), sample.data.as_str(), sample.contender);
             let found = rows
                 .iter()
                 .position(|it| (it.link, it.data, it.contender) == key);
             let index = found.unwrap_or_else(|| {
                 rows.push(Row {
-                    link: sample.link,
-                    data: sample.data,
+                    link: &sample.link,
+                    data: &sample.data,
                     contender: sample.contender,
                     good: Vec::new(),
                     failed: Vec::new(),
@@ -123,13 +130,17 @@ impl Comparison {
 
 fn catch_up_table(rows: &[&Row<'_>]) -> String {
     let mut text = String::from(
-        "| Link | data | | records/s: median (range) | payload MB/s | of BBR's | wire Mbit/s | ratio | link used | queue, mean ms | dropped in queue | bound by |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| Link | data | | records/s: median (range) | payload MB/s | of BBR's | wire Mbit/s | ratio | link used | goodput | queue, mean ms | dropped in queue | longest pause, ms | bound by |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let head = format!("| {} | {} | {} ", row.link, row.data, row.contender.name());
         if row.good.is_empty() {
-            let _ = writeln!(text, "{head}| {} | | | | | | | | |", row.failed.join("; "));
+            let _ = writeln!(
+                text,
+                "{head}| {} | | | | | | | | | | |",
+                row.failed.join("; ")
+            );
             continue;
         }
         let bbr = rows.iter().find(|it| {
@@ -142,7 +153,7 @@ fn catch_up_table(rows: &[&Row<'_>]) -> String {
         });
         let _ = writeln!(
             text,
-            "{head}| {}{} | {} | {} | {} | {} | {:.0} % | {:.1} | {:.0} | {} |",
+            "{head}| {}{} | {} | {} | {} | {} | {:.0} % | {} | {:.1} | {:.0} | {:.0} | {} |",
             row.with_range(|it| it.records_per_second),
             failures(row),
             short(row.median(|it| it.payload_mb_per_second)),
@@ -150,12 +161,22 @@ fn catch_up_table(rows: &[&Row<'_>]) -> String {
             short(row.median(|it| it.wire.forward_bytes as f64 * 8e-6 / it.seconds)),
             short(row.median(|it| it.wire.ratio)),
             row.median(|it| it.wire.used_share) * 100.0,
+            goodput(row),
             row.median(|it| it.wire.queue_mean_ms),
             row.median(|it| it.wire.overflowed_packets as f64),
-            row.good[0].bound_by,
+            row.range(|it| it.pause_max_seconds * 1e3).1,
+            trial::bound_by(row.good[0]),
         );
     }
     text + "\n"
+}
+
+/// Of what the link could carry, where what is carried is the payload itself.
+fn goodput(row: &Row<'_>) -> String {
+    if row.data != Kind::Random.name() {
+        return "-".to_owned();
+    }
+    format!("{:.0} %", row.median(|it| it.wire.goodput_share) * 100.0)
 }
 
 fn live_table(rows: &[&Row<'_>]) -> String {
@@ -269,7 +290,6 @@ pub(crate) fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wan::trial;
 
     fn measured(contender: Contender, records_per_second: f64) -> Sample {
         let mut sample = trial::sample(None, contender, "orders", 0);

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use async_nats::jetstream::stream::State;
 use causeway::demo::process::Process;
 use causeway::wan::{Link, PathCounters};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::contender::{self, Contender, Scene, copy_of};
 use super::emulator::Snapshot;
 use super::host::Host;
-use super::live::Latency;
+use super::live::{Latency, STREAM};
 use super::servers::{Loaded, Source, Target};
 use super::usage::{Machine, ProcessUse, Usage};
 use super::world::{ADDRESSES, World};
@@ -37,12 +37,12 @@ pub(crate) struct Stage {
 pub(crate) type Place = Option<Link>;
 
 /// What a trial was, and what came of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// The link's name, or `loopback`.
-    pub link: &'static str,
+    pub link: String,
     pub contender: Contender,
-    pub data: &'static str,
+    pub data: String,
     pub round: usize,
     /// Why there is nothing to tell, if so.
     pub failed: Option<String>,
@@ -52,17 +52,21 @@ pub(crate) struct Sample {
     pub seconds: f64,
     pub records_per_second: f64,
     pub payload_mb_per_second: f64,
+    /// The longest time in which the target got nothing.
+    #[serde(default)]
+    pub pause_max_seconds: f64,
     pub wire: Wire,
     pub processes: Vec<ProcessUse>,
     pub emulator_cpu_seconds: f64,
     /// Of all cores, whoever used them.
     pub machine_idle_share: f64,
-    pub bound_by: &'static str,
+    /// `link`, `CPU` or `itself`, from the figures above.
+    pub bound_by: String,
     pub latency: Option<Latency>,
 }
 
 /// What a trial did to the link. Bytes are those of IP packets.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Wire {
     pub forward_bytes: u64,
     pub back_bytes: u64,
@@ -117,6 +121,7 @@ impl Running {
             source_url: stage.source.server.url(),
             target: &target,
             stream: stream.to_owned(),
+            is_live: stream == STREAM,
             rate_bps: place.map(|link| link.rate_bps),
             directory: directory.path().to_owned(),
         };
@@ -238,7 +243,7 @@ impl Meter {
             let back = after.back.since(&self.snapshot.back);
             sample.wire = wire(&link, &forward, &back, payload, sample.seconds);
         }
-        sample.bound_by = bound_by(sample);
+        sample.bound_by = bound_by(sample).to_owned();
         Ok(())
     }
 }
@@ -262,8 +267,11 @@ fn wire(
     }
 }
 
+/// A machine with less idle time than this holds back a chain of processes that wait for each other.
+const IDLE_MIN: f64 = 0.2;
+
 /// What holds a trial back: a full link, a full machine or a full thread, or its own protocol.
-fn bound_by(sample: &Sample) -> &'static str {
+pub(crate) fn bound_by(sample: &Sample) -> &'static str {
     let hottest = sample
         .processes
         .iter()
@@ -271,7 +279,7 @@ fn bound_by(sample: &Sample) -> &'static str {
         .fold(0.0, f64::max);
     if sample.wire.used_share >= 0.9 {
         "link"
-    } else if sample.machine_idle_share < 0.1 || hottest > 0.9 {
+    } else if sample.machine_idle_share < IDLE_MIN || hottest > 0.9 {
         "CPU"
     } else {
         "itself"
@@ -286,9 +294,9 @@ pub(crate) fn sample(
     round: usize,
 ) -> Sample {
     Sample {
-        link: place.map_or("loopback", |link| link.name),
+        link: place.map_or("loopback", |link| link.name).to_owned(),
         contender,
-        data,
+        data: data.to_owned(),
         round,
         failed: None,
         first_after_seconds: 0.0,
@@ -296,11 +304,12 @@ pub(crate) fn sample(
         seconds: 0.0,
         records_per_second: 0.0,
         payload_mb_per_second: 0.0,
+        pause_max_seconds: 0.0,
         wire: Wire::default(),
         processes: Vec::new(),
         emulator_cpu_seconds: 0.0,
         machine_idle_share: 0.0,
-        bound_by: "",
+        bound_by: String::new(),
         latency: None,
     }
 }
@@ -344,17 +353,21 @@ async fn fill(
         .await
         .context("the target stream has gone")?
         .messages;
-    loop {
+    let (mut stored, mut moved_at) = (before, began);
+    while stored < loaded.records && began.elapsed() < limit {
+        sleep(LOOK_EVERY).await;
         let state = running
             .state()
             .await
             .context("the target stream has gone")?;
-        sample.records = state.messages - before;
-        if state.messages >= loaded.records || began.elapsed() >= limit {
-            break;
+        if state.messages > stored {
+            (stored, moved_at) = (state.messages, Instant::now());
         }
-        sleep(LOOK_EVERY).await;
+        sample.pause_max_seconds = sample
+            .pause_max_seconds
+            .max(moved_at.elapsed().as_secs_f64());
     }
+    sample.records = stored - before;
     let payload = loaded.payload_bytes as f64 * sample.records as f64 / loaded.records as f64;
     meter.end(stage, running.place, sample, payload)
 }

@@ -5,13 +5,13 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A tick of /proc's clocks, the same on every Linux that matters.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a process took during a measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ProcessUse {
     pub name: String,
     pub cpu_seconds: f64,

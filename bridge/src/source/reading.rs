@@ -82,7 +82,7 @@ impl Reading {
                     break;
                 }
                 self.deliveries += 1;
-                self.pulls.delivered(block.wire_bytes() / block.len());
+                self.pulls.delivered();
                 deliveries.push((index, delivery));
             } else if message.subject.starts_with(inbox.as_bytes())
                 && !self.pulls.handle_status(&message)

@@ -14,7 +14,8 @@ mod socket;
 mod tls;
 mod transport;
 
-pub use connection::{BatchSender, ControlSender, IncomingBatch, LinkGone, Session};
+pub use connection::{ControlSender, IncomingBatch, LinkGone, Session};
+pub use copies::CopySender;
 pub use endpoint::{DialError, Dialer, Listener, Refusals};
 pub use rate::{DeclaredRate, Pace};
 pub use shaping::{Counts, Shaping};

@@ -18,6 +18,7 @@ use causeway_proto::codec::Effort;
 use causeway_proto::error::PeerMisbehaved;
 use causeway_proto::frame::{LaneClass, LaneCloseReason, Resume, Stall};
 use causeway_proto::id::SourceSeq;
+use causeway_proto::lanes::Freshness;
 use causeway_proto::sender::Sender;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -55,6 +56,7 @@ pub struct Outbound {
     memory: Memory,
     start: SeekTo,
     pipeline: Pipeline,
+    freshness: Freshness,
     reporter: RouteReporter,
     events: mpsc::Receiver<RouteEvent>,
     commands: mpsc::Receiver<Asked>,
@@ -80,8 +82,8 @@ pub struct OutboundParts {
     pub checkpoint: SourceCheckpoint,
     /// Where a new route begins.
     pub start: SeekTo,
-    /// Priority.
-    pub class: LaneClass,
+    /// Priority, where an operator gave one; else live while current, and bulk while catching up.
+    pub class: Option<LaneClass>,
     /// The most CPU that compression may take.
     pub effort_max: Effort,
     /// The store's key.
@@ -106,7 +108,8 @@ impl Outbound {
             source: parts.source,
             memory: Memory::new(parts.checkpoint, parts.key, parts.store),
             start: parts.start,
-            pipeline: Pipeline::new(parts.class, parts.effort_max),
+            pipeline: Pipeline::new(parts.effort_max),
+            freshness: Freshness::new(parts.class),
             reporter: parts.reporter,
             events: parts.events,
             commands: parts.commands,

@@ -7,6 +7,7 @@
 //! Lanes are numbered by their source side: even numbers on the side that dialled, odd on the other,
 //! so that a number alone tells the direction.
 
+mod egress;
 mod end;
 mod hello;
 mod port;
@@ -25,6 +26,7 @@ use causeway_proto::id::LaneId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::interval;
 
+use self::egress::{Egress, OFFERS, Offer};
 pub use self::end::SessionEnd;
 pub use self::hello::shake_hands;
 pub use self::port::{Direction, Port, RouteEvent, RouteHandle, SessionGone};
@@ -43,6 +45,7 @@ pub struct Session<'a> {
     lanes: HashMap<LaneId, usize>,
     frames_tx: mpsc::Sender<(usize, Frame)>,
     frames: mpsc::Receiver<(usize, Frame)>,
+    offers: mpsc::Sender<Offer>,
     next_lane: Arc<AtomicU32>,
     pings: u64,
 }
@@ -56,9 +59,11 @@ enum Action {
 }
 
 impl<'a> Session<'a> {
-    /// Tells the drivers that the link is up.
+    /// Starts the way out for batches.
     pub fn new(connection: Connection, routes: &'a [RouteHandle]) -> Self {
         let (frames_tx, frames) = mpsc::channel(CONTROL_QUEUE);
+        let (offers, offered) = mpsc::channel(OFFERS);
+        tokio::spawn(Egress::new(&connection, offered).run());
         let first_lane = if connection.dialled_by_us { 2 } else { 1 };
         let next_lane = Arc::new(AtomicU32::new(first_lane));
         Self {
@@ -67,6 +72,7 @@ impl<'a> Session<'a> {
             lanes: HashMap::new(),
             frames_tx,
             frames,
+            offers,
             next_lane,
             pings: 0,
         }
@@ -100,7 +106,7 @@ impl<'a> Session<'a> {
             let port = Port {
                 driver,
                 frames: self.frames_tx.clone(),
-                batches: self.connection.batches.clone(),
+                offers: self.offers.clone(),
                 next_lane: Arc::clone(&self.next_lane),
             };
             self.tell(driver, RouteEvent::Up(port))?;

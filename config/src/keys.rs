@@ -92,7 +92,11 @@ pub const KEYS: &[Key] = &[
         "\"first\", \"new\", a sequence from 1, or a time with its zone",
         "\"first\"",
     ),
-    key("route.priority", "\"live\", \"normal\" or \"bulk\"", "\"normal\""),
+    key(
+        "route.priority",
+        "\"live\", \"normal\" or \"bulk\"",
+        "live while current, bulk while catching up",
+    ),
     key("route.dedupe_ids", "true or false", "true"),
     key("route.exactly_once", "\"always\" or \"window\"", "\"always\""),
     key("route.writers", "\"route\" or \"shared\"", "worked out from the fleet"),

@@ -159,8 +159,8 @@ pub struct RoutePlan {
     pub target: StreamName,
     /// Where a route without a checkpoint begins.
     pub start: Start,
-    /// Who goes first on the link and on the NATS connections.
-    pub priority: Priority,
+    /// Who goes first on the link; none: live while it is current, bulk while it catches up.
+    pub priority: Option<Priority>,
     /// Whether records get a dedupe id. False only where `writers` is [`Writers::Route`].
     pub dedupe_ids: bool,
     /// How far the promise of no duplicate goes.
@@ -191,7 +191,7 @@ pub enum Start {
 pub enum Priority {
     /// Before everything else: somebody waits for it.
     Live,
-    /// The usual.
+    /// Behind what is live, before what is bulk.
     Normal,
     /// With what the others leave.
     Bulk,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use causeway_config::address::NatsAuth;
 use causeway_config::unit::{ByteSize, Rate};
 use causeway_config::{
-    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkRole, Loaded, Priority, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkRole, Loaded, Start, Storage, Writers,
 };
 use causeway_proto::id::{RegionId, RouteName, SourceSeq, StoredAt};
 
@@ -72,7 +72,7 @@ fn defaults_of_a_route() {
     assert_eq!((leg.from, leg.to), (region("us"), region("eu")));
     assert_eq!(leg.target, leg.stream);
     assert!(leg.subjects.is_all());
-    assert_eq!((leg.start, leg.priority), (Start::First, Priority::Normal));
+    assert_eq!((leg.start, leg.priority), (Start::First, None));
     assert!(leg.dedupe_ids);
     assert_eq!(
         (leg.exactly_once, leg.writers),

@@ -180,7 +180,7 @@ macro_rules! byte_enum {
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The code on the wire.
-            pub fn code(self) -> u8 {
+            pub const fn code(self) -> u8 {
                 match self { $(Self::$variant => $code,)* }
             }
 

@@ -23,6 +23,7 @@ pub mod blame;
 pub mod checkpoint;
 pub mod handshake;
 pub mod headers;
+pub mod lanes;
 pub mod provenance;
 pub mod receiver;
 pub mod reconcile;

@@ -234,6 +234,11 @@ impl Sender {
         }
     }
 
+    /// Plain bytes after which a batch is full.
+    pub fn batch_len_max(&self) -> usize {
+        self.config.batch_len_max
+    }
+
     /// The lane that is open or opening.
     pub fn lane(&self) -> Option<LaneId> {
         match &self.phase {

@@ -3,7 +3,7 @@
 //! A [`Bed`] is one path, both directions of it, and the connections that share it. Each connection has a
 //! sender that always has a batch to send (256 KiB, a uni stream each, as the sidecar does it) and a
 //! receiver that reads every stream as it comes. Both ends run the sidecar's own controller and its own
-//! [`Shaper`]; only the socket is missing. Ten seconds of 100 Mbit/s take about one of CPU.
+//! `Shaper`; only the socket is missing. Ten seconds of 100 Mbit/s take about one of CPU.
 
 mod end;
 mod tls;

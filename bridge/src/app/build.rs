@@ -31,6 +31,10 @@ use crate::status::{Board, ConnectionStatus};
 
 /// Plain bytes after which a batch is full.
 const BATCH_LEN: usize = 256 * 1024;
+/// On slow links: below the first, heads cost more than they carry; below the second, compression
+/// suffers.
+const BATCH_LEN_MIN: usize = 4 * 1024;
+const BATCH_LEN_SMALL: usize = 16 * 1024;
 /// Records after which a batch is full.
 const BATCH_RECORDS: u32 = 16_384;
 /// Wire bytes in flight of all lanes that arrive in this process; each gets its share.
@@ -66,7 +70,7 @@ pub(super) struct OutboundLeg {
     pub(super) judge: Judge,
     pub(super) checkpoint: SourceCheckpoint,
     pub(super) start: SeekTo,
-    pub(super) class: LaneClass,
+    pub(super) class: Option<LaneClass>,
     pub(super) effort_max: Effort,
     pub(super) key: CheckpointKey,
     pub(super) reporter: RouteReporter,
@@ -144,7 +148,7 @@ impl Builder<'_> {
             route: route.name.clone(),
             stream: route.stream.clone(),
             to: route.to.clone(),
-            class: class(route.priority),
+            class: route.priority.map_or(LaneClass::Live, class),
             policy: Arc::clone(&self.policy),
             batch_len_max: batch_len(self.plan, route),
             batch_records_max: BATCH_RECORDS,
@@ -162,7 +166,7 @@ impl Builder<'_> {
             judge: judge(self.plan, route),
             checkpoint,
             start: start(route.start),
-            class: class(route.priority),
+            class: route.priority.map(class),
             effort_max: Effort::Highest,
             key,
             reporter: RouteReporter::new(route, Direction::Out, &self.policy, self.board),
@@ -231,15 +235,16 @@ fn read<T, E: std::fmt::Display>(
     }
 }
 
-/// A batch holds at most about a second of the link's rate, so that nothing waits behind it longer.
+/// A batch takes a twentieth of a second of the link even where nothing compresses: the later it is
+/// decided who goes next, the better. Small batches cost bytes, so on links where that is very little
+/// it is more, up to a second.
 fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
     let rate = plan
         .link_between(&route.from, &route.to)
         .and_then(|link| link.rate);
     let second = rate.map_or(u64::MAX, |rate| rate.bits_per_second() / 8);
-    usize::try_from(second)
-        .unwrap_or(usize::MAX)
-        .clamp(4096, BATCH_LEN)
+    let second = usize::try_from(second).unwrap_or(usize::MAX);
+    (second / 20).clamp(second.clamp(BATCH_LEN_MIN, BATCH_LEN_SMALL), BATCH_LEN)
 }
 
 fn class(priority: Priority) -> LaneClass {

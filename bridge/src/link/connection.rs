@@ -112,38 +112,6 @@ impl Reader {
     }
 }
 
-/// The way out for batches.
-#[derive(Debug, Clone)]
-pub struct BatchSender {
-    connection: Connection,
-    copies: CopySender,
-}
-
-impl BatchSender {
-    /// Sends a batch on a stream of its own. Done when QUIC has taken all of it into its window,
-    /// which is the back-pressure that a route feels. A live batch is copied where that pays.
-    pub async fn send(
-        &self,
-        head: Bytes,
-        body: Bytes,
-        priority: i32,
-        is_live: bool,
-    ) -> Result<(), LinkGone> {
-        let mut stream = self.connection.open_uni().await.map_err(|_| LinkGone)?;
-        stream.set_priority(priority).map_err(|_| LinkGone)?;
-        let mut chunks = [head.clone(), body.clone()];
-        stream
-            .write_all_chunks(&mut chunks)
-            .await
-            .map_err(|_| LinkGone)?;
-        stream.finish().map_err(|_| LinkGone)?;
-        if is_live {
-            self.copies.copy(head, body);
-        }
-        Ok(())
-    }
-}
-
 /// A connection to a peer whose certificate named its region.
 #[derive(Debug)]
 pub struct Session {
@@ -155,8 +123,10 @@ pub struct Session {
     pub control: ControlSender,
     /// Frames in, each whole and within its bound.
     pub control_rx: mpsc::Receiver<Bytes>,
-    /// Batches out.
-    pub batches: BatchSender,
+    /// Copies of live batches out.
+    pub copies: CopySender,
+    /// What was declared of the link's rate.
+    pub rate: DeclaredRate,
     /// Batches in.
     pub batches_rx: mpsc::Receiver<IncomingBatch>,
     connection: Connection,
@@ -195,10 +165,8 @@ impl Session {
             dialled_by_us,
             control: ControlSender(Arc::new(Mutex::new(send))),
             control_rx,
-            batches: BatchSender {
-                connection: connection.clone(),
-                copies: CopySender::start(connection.clone(), rate),
-            },
+            copies: CopySender::start(connection.clone(), rate.clone()),
+            rate,
             batches_rx,
             connection,
         })

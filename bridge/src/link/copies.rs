@@ -28,7 +28,7 @@ struct Wanted {
 
 /// Takes batches that are worth a copy.
 #[derive(Debug, Clone)]
-pub(super) struct CopySender(mpsc::Sender<Wanted>);
+pub struct CopySender(mpsc::Sender<Wanted>);
 
 impl CopySender {
     /// Begins to send copies on a connection, within a part of the link's rate.
@@ -49,7 +49,7 @@ impl CopySender {
     }
 
     /// Copies a batch if that pays now. Never waits.
-    pub(super) fn copy(&self, head: Bytes, body: Bytes) {
+    pub fn copy(&self, head: Bytes, body: Bytes) {
         if body.len() > COPY_PIECES_MAX * DATAGRAM_LEN_MAX {
             return;
         }

@@ -53,7 +53,7 @@ impl DeclaredRate {
     }
 
     /// Bytes a second on the wire.
-    pub(super) fn bytes_per_second(&self) -> Option<u64> {
+    pub fn bytes_per_second(&self) -> Option<u64> {
         self.get().map(|bits| bits / 8)
     }
 

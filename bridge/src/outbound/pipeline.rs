@@ -33,20 +33,18 @@ pub(super) enum Done {
 
 /// Owns the encoder of the lane, and every batch that has left the sender but not yet this process.
 pub(super) struct Pipeline {
-    class: LaneClass,
     effort: EffortControl,
     /// Where the effort's clock begins.
     began: Instant,
     encoder: Option<LaneEncoder>,
     encoding: Option<JoinHandle<Encoded>>,
-    ready: Option<EncodedBatch>,
+    ready: Option<(LaneId, EncodedBatch)>,
     sending: Option<JoinHandle<Result<(), SessionGone>>>,
 }
 
 impl Pipeline {
-    pub(super) fn new(class: LaneClass, effort_max: Effort) -> Self {
+    pub(super) fn new(effort_max: Effort) -> Self {
         Self {
-            class,
             effort: EffortControl::new(effort_max, Duration::ZERO),
             began: Instant::now(),
             encoder: None,
@@ -61,11 +59,14 @@ impl Pipeline {
         self.encoder = Some(LaneEncoder::new(self.effort.effort()));
     }
 
-    /// The lane is gone. A batch half on its way is sent to its end, or the peer would see it cut off.
+    /// The lane is gone. A batch half on its way is sent to its end, or the peer would see it cut off;
+    /// one that has not begun does not leave ([`Port::send_batch`]).
     pub(super) fn clear(&mut self) {
         self.encoder = None;
         self.ready = None;
-        self.sending = None;
+        if let Some(sending) = self.sending.take() {
+            sending.abort();
+        }
     }
 
     /// Whether no batch is leaving: the next one need not wait until it is full.
@@ -116,28 +117,25 @@ impl Pipeline {
         self.effort.handle_encoded(encoded.took);
         if lane == Some(encoded.lane) {
             self.encoder = Some(encoded.encoder);
-            self.ready = Some(encoded.result?);
+            self.ready = Some((encoded.lane, encoded.result?));
         }
         Ok(())
     }
 
     /// The batch that could leave now, if `may` says so of its body's length.
-    pub(super) fn take_ready(&mut self, may: impl Fn(usize) -> bool) -> Option<EncodedBatch> {
+    pub(super) fn take_ready(
+        &mut self,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<(LaneId, EncodedBatch)> {
         if self.sending.is_some() {
             return None;
         }
-        self.ready.take_if(|batch| may(batch.body.len()))
+        self.ready.take_if(|(_, batch)| may(batch.body.len()))
     }
 
     /// Hands a batch to the link ([`Pipeline::next`]).
-    pub(super) fn send(&mut self, port: Port, batch: EncodedBatch) {
-        let priority = match self.class {
-            LaneClass::Live => 2,
-            LaneClass::Normal => 1,
-            LaneClass::Bulk => 0,
-        };
-        let is_live = self.class == LaneClass::Live;
-        let sending = port.send_batch(batch.head, batch.body, priority, is_live);
+    pub(super) fn send(&mut self, port: Port, lane: LaneId, class: LaneClass, batch: EncodedBatch) {
+        let sending = port.send_batch(lane, class, batch.head, batch.body);
         self.sending = Some(tokio::task::spawn_local(sending));
     }
 

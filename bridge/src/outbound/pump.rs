@@ -72,10 +72,11 @@ impl Outbound {
     fn send_ready(&mut self) {
         let Some(port) = &self.port else { return };
         let ready = self.pipeline.take_ready(|len| self.sender.may_send(len));
-        if let Some(batch) = ready {
+        if let Some((lane, batch)) = ready {
             self.sender.handle_sent(batch.body.len());
             self.reporter.batch_sent(batch.wire_len);
-            self.pipeline.send(port.clone(), batch);
+            let class = self.freshness.class();
+            self.pipeline.send(port.clone(), lane, class, batch);
         }
     }
 }

@@ -62,6 +62,7 @@ impl Outbound {
                 self.memory.now.epoch = from.epoch;
                 self.reporter.resumed(from.follows, from.epoch);
                 self.pipeline.begin();
+                self.freshness.restart();
                 let lost = SourceSeq(facts.first_seq.0.saturating_sub(1));
                 self.sender.handle_lost_to_retention(lost);
                 self.source.start(from.follows.max(lost));
@@ -78,6 +79,7 @@ impl Outbound {
             }
             SourceEvent::NothingThrough(through) => {
                 self.sender.handle_nothing_through(through);
+                self.freshness.handle_nothing_more();
                 self.reporter.source_found(through);
             }
             SourceEvent::LostThrough(through) => self.sender.handle_lost_to_retention(through),
@@ -111,5 +113,11 @@ impl Outbound {
         }
         self.reporter.source_found(block.last_seq());
         self.reporter.source_behind(block.behind());
+        self.freshness.handle_read(
+            block.len() as u64,
+            block.wire_bytes() as u64,
+            block.behind(),
+            self.sender.batch_len_max(),
+        );
     }
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use causeway_proto::codec::BatchHead;
-use causeway_proto::frame::Frame;
+use causeway_proto::frame::{Frame, LaneClass};
 use causeway_proto::id::{LaneId, RouteName};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::link::BatchSender;
+use super::egress::Offer;
 
 /// Frames and batches that may wait for a driver. Drivers take everything at once; the bound is for
 /// the case that one is broken.
@@ -67,7 +67,7 @@ impl RouteHandle {
 pub struct Port {
     pub(super) driver: usize,
     pub(super) frames: mpsc::Sender<(usize, Frame)>,
-    pub(super) batches: BatchSender,
+    pub(super) offers: mpsc::Sender<Offer>,
     pub(super) next_lane: Arc<AtomicU32>,
 }
 
@@ -85,19 +85,25 @@ impl Port {
             .map_err(|_| SessionGone)
     }
 
-    /// Hands a batch to the link; done when the link has taken all of it. A live one is copied where
-    /// loss makes that worth while.
+    /// Offers a lane's batch to the link; done when the link has taken all of it. One batch a lane
+    /// at a time. Cancelled before anything of it has left, it does not leave; later, it leaves whole.
     pub async fn send_batch(
         self,
+        lane: LaneId,
+        class: LaneClass,
         head: Bytes,
         body: Bytes,
-        priority: i32,
-        is_live: bool,
     ) -> Result<(), SessionGone> {
-        self.batches
-            .send(head, body, priority, is_live)
-            .await
-            .map_err(|_| SessionGone)
+        let (taken, is_taken) = oneshot::channel();
+        let offer = Offer {
+            lane,
+            class,
+            head,
+            body,
+            taken,
+        };
+        self.offers.send(offer).await.map_err(|_| SessionGone)?;
+        is_taken.await.map_err(|_| SessionGone)
     }
 }
 

@@ -26,6 +26,11 @@ impl Block {
         self.deliveries.is_empty()
     }
 
+    /// Bytes that they took on the connection.
+    pub fn wire_bytes(&self) -> usize {
+        self.block.wire_bytes()
+    }
+
     /// Sequence of the last one.
     pub fn last_seq(&self) -> SourceSeq {
         self.deliveries

@@ -30,7 +30,7 @@ pub(crate) struct RouteDraft {
     /// Where the file names it.
     pub(crate) target: Option<Placed<StreamName>>,
     pub(crate) start: Start,
-    pub(crate) priority: Priority,
+    pub(crate) priority: Option<Priority>,
     pub(crate) dedupe_ids: Option<Placed<bool>>,
     pub(crate) exactly_once: ExactlyOnce,
     pub(crate) writers: Option<Placed<Writers>>,
@@ -94,7 +94,7 @@ pub(super) fn read(table: &Table<'_>) -> RouteDraft {
             .optional("start")
             .and_then(|value| read_start(&value))
             .unwrap_or(Start::First),
-        priority: read_word(table, "priority", &priorities).map_or(Priority::Normal, |p| p.value),
+        priority: read_word(table, "priority", &priorities).map(|priority| priority.value),
         dedupe_ids: table
             .optional("dedupe_ids")
             .and_then(|value| value.boolean()),

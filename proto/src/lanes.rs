@@ -1,0 +1,60 @@
+//! Lanes: whose bytes go next on a link.
+//!
+//! Each lane has one batch on offer at most. Batches are handed to the connection chunk by chunk, and
+//! no earlier than needed ([`backlog`]), so that who goes next is decided late: a fresh record passes
+//! whatever a backlog has on offer. [`schedule`] decides whose chunk is next; [`freshness`] decides
+//! what class a route's next batch has.
+//!
+//! | class | goes |
+//! |---|---|
+//! | live | first, up to [`LIVE_SHARE_PERCENT`] of the bytes while others wait; beyond that by weight |
+//! | normal | by weight |
+//! | bulk | by weight, the smallest |
+//!
+//! Weights share what strict priority leaves, by bytes: [`WEIGHT_LIVE`] : [`WEIGHT_NORMAL`] :
+//! [`WEIGHT_BULK`]. Within a class, lanes go by turns, equal in bytes. A class with nothing on offer
+//! lends its share to the others, and claims nothing back later.
+
+use std::time::Duration;
+
+pub mod backlog;
+pub mod freshness;
+pub mod schedule;
+
+pub use self::backlog::{Backlog, Pace, PathView};
+pub use self::freshness::Freshness;
+pub use self::schedule::{Chunk, Room, Schedule};
+
+/// Of the bytes that leave while other classes wait, how many live lanes get before anybody else.
+/// Enough for the fresh records of any link that is not overloaded with them; little enough that a
+/// flood of them does not stop a backlog.
+pub const LIVE_SHARE_PERCENT: u64 = 30;
+
+/// What live lanes may send in one go before their share is counted, in time at the link's rate: a
+/// burst after quiet.
+pub const LIVE_BURST: Duration = Duration::from_millis(200);
+
+/// Weights of the classes in what strict priority leaves. Against one other busy class a backlog
+/// keeps a quarter, against two a seventh: it is never starved.
+pub const WEIGHT_LIVE: u64 = 3;
+/// See [`WEIGHT_LIVE`].
+pub const WEIGHT_NORMAL: u64 = 3;
+/// See [`WEIGHT_LIVE`].
+pub const WEIGHT_BULK: u64 = 1;
+
+/// What may wait in the connection for the wire, in time at the link's rate: enough that the link
+/// never runs dry while the next chunk is fetched, and what a late decision is late by.
+pub const UNSENT: Duration = Duration::from_millis(25);
+
+/// Bounds of a chunk. It is on the wire for [`CHUNK`] at most, but no shorter than a packet.
+pub const CHUNK_LEN_MAX: usize = 16 * 1024;
+/// See [`CHUNK_LEN_MAX`].
+pub const CHUNK_LEN_MIN: usize = 1200;
+/// See [`CHUNK_LEN_MAX`].
+pub const CHUNK: Duration = Duration::from_millis(5);
+
+const _: () = assert!(LIVE_SHARE_PERCENT < 100, "others get something");
+const _: () = assert!(
+    CHUNK.as_millis() < UNSENT.as_millis() && CHUNK.as_millis() < LIVE_BURST.as_millis(),
+    "a chunk is a part of what waits and of a burst"
+);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use causeway::wan::LINKS;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
@@ -75,7 +76,7 @@ impl Comparison {
         self.write(directory)
     }
 
-    /// Rows in the order in which they were first measured.
+    /// Rows by link, kind of data and contender; kinds in the order in which they were first measured.
     pub(crate) fn rows(&self) -> Vec<Row<'_>> {
         let mut rows: Vec<Row<'_>> = Vec::new();
         for sample in &self.samples {
@@ -98,6 +99,15 @@ impl Comparison {
                 None => rows[index].good.push(sample),
             }
         }
+        let mut kinds: Vec<&str> = Vec::new();
+        for row in &rows {
+            if !kinds.contains(&row.data) {
+                kinds.push(row.data);
+            }
+        }
+        let link = |row: &Row<'_>| LINKS.iter().position(|link| link.name == row.link);
+        let kind = |row: &Row<'_>| kinds.iter().position(|kind| *kind == row.data);
+        rows.sort_by_key(|row| (link(row), kind(row), row.contender));
         rows
     }
 

@@ -148,7 +148,11 @@ impl LinkTask {
             }
         };
         let why = connection.end().unwrap_or_else(|| end.to_string());
-        tracing::warn!(peer = %self.peer, why, "link down");
+        if matches!(end, SessionEnd::Stopped) {
+            tracing::info!(peer = %self.peer, why, "link down");
+        } else {
+            tracing::warn!(peer = %self.peer, why, "link down");
+        }
         self.teller.observe(&connection);
         self.teller.down(&why);
         if end.is_fault() {

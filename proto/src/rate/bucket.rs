@@ -34,6 +34,11 @@ impl Bucket {
         self.rate
     }
 
+    /// Bytes that may pass at once when nothing has passed for long.
+    pub fn burst(&self) -> u64 {
+        u64::try_from(self.burst / BYTE).unwrap_or(u64::MAX)
+    }
+
     /// Takes another rate and burst from now on. What was saved is kept, as far as the new burst holds
     /// it; what was owed stays owed.
     pub fn change(&mut self, now: Duration, rate: Option<u64>, burst: u64) {

@@ -15,6 +15,7 @@ use causeway::link::{
     TlsFiles,
 };
 use causeway_proto::codec::{BatchHead, Codec};
+use causeway_proto::error::CloseReason;
 use causeway_proto::frame::{Frame, Ping};
 use causeway_proto::id::{BatchSeq, Epoch, FleetName, LaneId, RegionId, SourceSeq};
 use tokio::sync::mpsc;
@@ -278,6 +279,8 @@ async fn an_oversized_frame_costs_the_connection_and_nothing_else() {
     head.extend(u32::MAX.to_be_bytes());
     theirs.control.send(head.into()).await.unwrap();
     assert!(end(&theirs).await.contains("frame too long"));
+    assert_eq!(ours.fault(), Some(CloseReason::FrameTooLong));
+    assert_eq!(theirs.fault(), None, "it only sent it");
     drop(ours);
     connect(&mut us, &mut dialer).await;
 }

@@ -122,9 +122,9 @@ impl LinkTask {
         let (agreed, _) = match shake_hands(&mut connection, &hello, &self.peer).await {
             Ok(agreed) => agreed,
             Err(end) => {
-                self.refusals.count(end.name());
-                tracing::warn!(peer = %self.peer, why = %end, "peer refused");
-                self.teller.down(&end.to_string());
+                let why = self.count(&connection, &end);
+                tracing::warn!(peer = %self.peer, why, "peer refused");
+                self.teller.down(&why);
                 connection.close(end.close_reason());
                 return false;
             }
@@ -147,7 +147,7 @@ impl LinkTask {
                 _ = closing.changed() => stop.notify_one(),
             }
         };
-        let why = connection.end().unwrap_or_else(|| end.to_string());
+        let why = self.count(&connection, &end);
         if matches!(end, SessionEnd::Stopped) {
             tracing::info!(peer = %self.peer, why, "link down");
         } else {
@@ -155,9 +155,6 @@ impl LinkTask {
         }
         self.teller.observe(&connection);
         self.teller.down(&why);
-        if end.is_fault() {
-            self.refusals.count(end.name());
-        }
         let reason = match end {
             SessionEnd::Stopped if waiting.is_some() => CloseReason::Superseded,
             SessionEnd::Stopped => CloseReason::Shutdown,
@@ -165,6 +162,19 @@ impl LinkTask {
         };
         connection.close(reason);
         true
+    }
+
+    /// Counts an end that was the peer's fault, and says in words why it came.
+    fn count(&self, connection: &Connection, end: &SessionEnd) -> String {
+        if let Some(fault) = connection.fault() {
+            self.refusals.count(fault.label());
+            return fault.to_string();
+        }
+        if end.is_fault() {
+            self.refusals.count(end.name());
+            return end.to_string();
+        }
+        connection.end().unwrap_or_else(|| end.to_string())
     }
 
     fn hello(&self) -> Hello {

@@ -1,7 +1,7 @@
 //! One authenticated connection: its control stream, its batches, its pulse.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -94,9 +94,19 @@ impl ControlSender {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     total: Arc<AtomicUsize>,
+    /// Why the connection was ended here, if the peer was at fault.
+    fault: Arc<OnceLock<CloseReason>>,
 }
 
 impl Reader {
+    /// Ends the connection, and remembers why if it is the peer's fault.
+    pub(super) fn refuse(&self, connection: &Connection, reason: CloseReason) {
+        if reason.is_fault() {
+            let _ = self.fault.set(reason); // the first reason counts
+        }
+        close(connection, reason);
+    }
+
     fn begin(&self) -> Held {
         Held {
             total: Arc::clone(&self.total),
@@ -129,6 +139,7 @@ pub struct Session {
     pub rate: DeclaredRate,
     /// Batches in.
     pub batches_rx: mpsc::Receiver<IncomingBatch>,
+    fault: Arc<OnceLock<CloseReason>>,
     connection: Connection,
 }
 
@@ -154,8 +165,10 @@ impl Session {
         send.set_priority(CONTROL_PRIORITY).map_err(|_| LinkGone)?;
         let (frames_tx, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let (batches_tx, batches_rx) = mpsc::channel(BATCH_QUEUE);
-        tokio::spawn(read_control(connection.clone(), recv, frames_tx));
         let reader = Reader::default();
+        let control = read_control(connection.clone(), recv, reader.clone(), frames_tx);
+        tokio::spawn(control);
+        let fault = Arc::clone(&reader.fault);
         let copies_tx = batches_tx.clone();
         tokio::spawn(read_copies(connection.clone(), reader.clone(), copies_tx));
         tokio::spawn(read_batches(connection.clone(), reader, batches_tx));
@@ -168,6 +181,7 @@ impl Session {
             copies: CopySender::start(connection.clone(), rate.clone()),
             rate,
             batches_rx,
+            fault,
             connection,
         })
     }
@@ -180,6 +194,11 @@ impl Session {
     /// quinn's handle, for its counters.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// For which fault of the peer's bytes the connection was ended here, if so.
+    pub fn fault(&self) -> Option<CloseReason> {
+        self.fault.get().copied()
     }
 
     /// Why the connection ended, in words, if it has.
@@ -211,7 +230,12 @@ fn describe(reason: &quinn::ConnectionError) -> String {
     }
 }
 
-async fn read_control(connection: Connection, mut recv: RecvStream, out: mpsc::Sender<Bytes>) {
+async fn read_control(
+    connection: Connection,
+    mut recv: RecvStream,
+    reader: Reader,
+    out: mpsc::Sender<Bytes>,
+) {
     let reason = loop {
         let mut head = [0; FRAME_HEAD_LEN];
         if recv.read_exact(&mut head).await.is_err() {
@@ -230,20 +254,22 @@ async fn read_control(connection: Connection, mut recv: RecvStream, out: mpsc::S
             break CloseReason::Done;
         }
     };
-    close(&connection, reason);
+    reader.refuse(&connection, reason);
 }
 
 /// Accepts every stream and drains each in a task of its own, so that none waits for another.
 async fn read_batches(connection: Connection, reader: Reader, out: mpsc::Sender<IncomingBatch>) {
     while let Ok(recv) = connection.accept_uni().await {
         let held = reader.begin();
-        tokio::spawn(read_batch(connection.clone(), recv, held, out.clone()));
+        let batch = read_batch(connection.clone(), recv, reader.clone(), held, out.clone());
+        tokio::spawn(batch);
     }
 }
 
 async fn read_batch(
     connection: Connection,
     mut recv: RecvStream,
+    reader: Reader,
     mut held: Held,
     out: mpsc::Sender<IncomingBatch>,
 ) {
@@ -253,7 +279,7 @@ async fn read_batch(
             Ok(Some(chunk)) => {
                 let fits = held.grow(chunk.bytes.len());
                 if !fits || held.len > BODY_LEN_MAX + BATCH_HEAD_LEN_MAX {
-                    return close(&connection, CloseReason::CreditExceeded);
+                    return reader.refuse(&connection, CloseReason::CreditExceeded);
                 }
                 parts.push(chunk.bytes);
             }

@@ -12,7 +12,7 @@ use quinn::Connection;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::connection::{IncomingBatch, Reader, close};
+use super::connection::{IncomingBatch, Reader};
 use super::rate::DeclaredRate;
 
 /// No datagram is longer, whatever the path: a first look, before the queue.
@@ -148,9 +148,9 @@ pub(super) async fn read_copies(
                         return; // without a session nobody wants it
                     }
                 }
-                None => return close(&connection, CloseReason::CreditExceeded),
+                None => return reader.refuse(&connection, CloseReason::CreditExceeded),
             },
-            Err(fault) => return close(&connection, fault.in_batch()),
+            Err(fault) => return reader.refuse(&connection, fault.in_batch()),
         }
     }
 }

@@ -68,6 +68,27 @@ close_reasons! {
     Internal = 64, "internal error";
 }
 
+impl CloseReason {
+    /// Whether the peer sent what no peer of ours sends.
+    pub fn is_fault(self) -> bool {
+        (32..64).contains(&self.code())
+    }
+
+    /// The label under which a refusal is counted.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FrameTooLong => "frame_too_long",
+            Self::FrameMalformed => "frame_malformed",
+            Self::BatchMalformed => "batch_malformed",
+            Self::BadChecksum => "bad_checksum",
+            Self::CreditExceeded => "credit_exceeded",
+            Self::LaneUnknown => "lane_unknown",
+            Self::Misbehaved => "misbehaved",
+            other => other.text(),
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())

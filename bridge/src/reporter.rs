@@ -61,6 +61,8 @@ pub struct RouteReporter {
     epoch: Option<Epoch>,
     /// What the receiver had settled when it was last looked at.
     applied: Option<(Epoch, SourceSeq)>,
+    /// The watermark at which the log was told of a stall that is not over.
+    stalled_at: Option<Option<u64>>,
 }
 
 /// What was last heard of the source stream.
@@ -102,6 +104,7 @@ impl RouteReporter {
             source: SourceNews::default(),
             epoch: None,
             applied: None,
+            stalled_at: None,
         }
     }
 
@@ -348,8 +351,27 @@ impl RouteReporter {
         self.status.checkpointed = Some(now_unix_seconds());
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.tell_stall();
         self.board.send_replace(self.status.clone());
+    }
+
+    /// One WARN a stall, and one INFO when records move again: a target that is tried again and again stalls
+    /// again and again.
+    fn tell_stall(&mut self) {
+        let watermark = self.status.watermark;
+        match (self.status.state, self.stalled_at) {
+            (RouteState::Stalled, None) => {
+                let why = self.status.reason.as_deref().unwrap_or_default();
+                tracing::warn!(route = %self.name, peer = %self.status.peer, why, "route stalled");
+                self.stalled_at = Some(watermark);
+            }
+            (state, Some(before)) if state != RouteState::Stalled && watermark > before => {
+                tracing::info!(route = %self.name, peer = %self.status.peer, "route goes on");
+                self.stalled_at = None;
+            }
+            _ => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A test reads as a story: `start`, `publish`, something breaks, `verify`. Records are numbered, so
 //! that loss, repetition and order show at the target without looking at anything of ours.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use causeway::demo::server::{Server, ServerOptions, free_port};
 use causeway::wan::Profile;
 use futures_util::StreamExt;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Long enough for two busy cores; a test that is well never waits for it.
@@ -70,6 +73,7 @@ pub struct TwoRegions {
     us_sidecar: Option<Process>,
     eu_sidecar: Option<Process>,
     admin: [u16; 2],
+    listen: u16,
     published: u64,
 }
 
@@ -101,6 +105,7 @@ impl TwoRegions {
             us_sidecar: None,
             eu_sidecar: None,
             admin,
+            listen,
             published: 0,
         };
         regions.write_fleet(&setup, listen)?;
@@ -188,6 +193,30 @@ subjects = ["orders.>", "pii.>"]
     /// The fleet file.
     pub fn fleet(&self) -> PathBuf {
         self.directory.path().join("causeway.toml")
+    }
+
+    /// Certificates and keys of the fleet.
+    pub fn pki(&self) -> PathBuf {
+        self.directory.path().join("pki")
+    }
+
+    /// Where the us sidecar is reached, past the WAN.
+    pub fn listen(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.listen).into()
+    }
+
+    /// What a region's sidecar says of itself.
+    pub async fn status(&self, region: &str) -> Result<serde_json::Value> {
+        let port = self.admin[usize::from(region == "eu")];
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (_, body) = answer
+            .split_once("\r\n\r\n")
+            .context("an HTTP answer has a head")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     /// The state directory of a region.

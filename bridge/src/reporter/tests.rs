@@ -272,3 +272,28 @@ async fn another_epoch_forgets_what_was_known_of_the_one_before() {
         (Some(5), None)
     );
 }
+
+/// A target that is tried again stalls again; that is the same stall until a record got through.
+#[tokio::test]
+async fn a_stall_is_told_once_until_records_move_again() {
+    let mut leg = leg();
+    leg.has_session = true;
+    leg.read_from_the_start(2);
+    let stall = Stall {
+        lane: LANE,
+        reason: StallReason::TargetFull,
+        detail: "maximum bytes exceeded".to_owned(),
+    };
+    for _ in 0..3 {
+        leg.stall = Some(stall.clone());
+        assert_eq!(leg.state(), RouteState::Stalled);
+        assert_eq!(leg.reporter.stalled_at, Some(Some(0)));
+        leg.stall = None;
+        leg.report();
+        assert_eq!(leg.reporter.stalled_at, Some(Some(0)));
+    }
+    leg.read(1, stored(now_unix_seconds()), b"orders.de");
+    leg.settle(1, 1);
+    leg.report();
+    assert_eq!(leg.reporter.stalled_at, None);
+}

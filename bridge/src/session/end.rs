@@ -54,7 +54,7 @@ impl SessionEnd {
             Self::Frame(_) => "frame_malformed",
             Self::Batch(_) => "batch_malformed",
             Self::Misbehaved(_) => "misbehaved",
-            Self::Incompatible(_) => "incompatible",
+            Self::Incompatible(fault) => fault.close_reason().label(),
             Self::Stopped => "stopped",
             Self::DriverStuck => "driver_stuck",
         }

@@ -77,6 +77,10 @@ impl CloseReason {
     /// The label under which a refusal is counted.
     pub fn label(self) -> &'static str {
         match self {
+            Self::WrongRegion => "wrong_region",
+            Self::UnknownFleet => "unknown_fleet",
+            Self::Untrusted => "untrusted",
+            Self::VersionUnsupported => "version_unsupported",
             Self::FrameTooLong => "frame_too_long",
             Self::FrameMalformed => "frame_malformed",
             Self::BatchMalformed => "batch_malformed",

@@ -4,6 +4,10 @@
 //! one bidirectional stream that data cannot delay, and batches over one unidirectional stream each,
 //! drained in whatever order they arrive. The second-named region of a `[[link]]` dials, the first
 //! listens, so that both never dial; a newer connection of the same peer replaces an older one.
+//!
+//! Every packet leaves through one shaping thread, which holds links and host to their rates; what a
+//! connection may send its controller decides (`causeway_proto::rate`). Live batches go out once more as
+//! datagrams where packets are lost (`causeway_proto::copies`).
 
 mod connection;
 mod copies;

@@ -147,6 +147,8 @@ fn regions_and_links() {
     assert_eq!(plan.links_of(&eu).next().unwrap().0, LinkRole::Dials);
     assert_eq!(link.peer_of(&us), Some(&eu));
     assert_eq!(link.peer_of(&region("asia")), None);
+    assert_eq!(link.dialled_from(&eu), Some(&link.dial));
+    assert_eq!(link.dialled_from(&us), None);
     let nats = &plan.region(&us).unwrap().nats;
     assert!(matches!(&nats.urls[0].auth, Some(NatsAuth::UserPassword(user, _)) if user == "app"));
     assert_eq!(nats.urls[1].to_string(), "tls://[::1]:4333");

@@ -254,6 +254,32 @@ fn a_password_in_clear_is_a_warning() {
 }
 
 #[test]
+fn what_a_server_will_not_create_is_a_warning() {
+    let create = |stream: &str, target: &str, subjects: &str| {
+        format!("stream = {stream:?}\ntarget = {target:?}\nsubjects = [{subjects}]\ncreate = true")
+    };
+    let all = route("r", "us", "eu", "stream = \"A\"\ncreate = true");
+    let why =
+        "\">\" would be a subject of the new stream A, but a server gives no stream every subject";
+    warns(&fleet(&all), why);
+    let wild = route("r", "us", "eu", &create("A", "A", "\"*.>\""));
+    warns(
+        &fleet(&wild),
+        "it takes in $JS.>, which nats-server 2.15 keeps for itself",
+    );
+    let one = route("r", "us", "eu", &create("A", "C", "\"a.*.new\""));
+    let two = route("s", "us", "eu", &create("B", "C", "\"a.b.>\""));
+    let why = "\"a.b.>\" and \"a.*.new\" would both be subjects of the new stream C";
+    warns(&fleet(&format!("{one}{two}")), why);
+    let local = route("s", "eu", "us", "stream = \"B\"\nsubjects = [\"a.>\"]");
+    let why =
+        "\"a.*.new\" would be a subject of the new stream C in eu, where B has \"a.>\" already";
+    warns(&fleet(&format!("{one}{local}")), why);
+    let sound = load(&fleet(&format!("{one}{}", local.replace("a.>", "b.>"))));
+    assert!(sound.warnings.is_empty(), "{:?}", sound.warnings);
+}
+
+#[test]
 fn doubtful_targets_are_a_warning() {
     let alone = route("r", "us", "eu", "stream = \"A\"\nwriters = \"route\"");
     let back = route("s", "eu", "us", "stream = \"A\"");

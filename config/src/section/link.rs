@@ -25,6 +25,7 @@ pub(crate) struct LinkDraft {
     /// Listener and dialler.
     pub(crate) regions: Option<[Placed<RegionId>; 2]>,
     pub(crate) dial: Option<Placed<HostPort>>,
+    pub(crate) dial_back: Option<Placed<HostPort>>,
     rate: Option<Rate>,
     mode: LinkMode,
     rtt: Option<Duration>,
@@ -39,6 +40,7 @@ impl LinkDraft {
             listener: listener.value,
             dialer: dialer.value,
             dial: self.dial?.value,
+            dial_back: self.dial_back.map(|dial| dial.value),
             rate: self.rate,
             mode: self.mode,
             rtt: self.rtt,
@@ -90,6 +92,9 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
         regions: read_pair(table),
         dial: table
             .required("dial")
+            .and_then(|value| value.parse(str::parse::<HostPort>)),
+        dial_back: table
+            .optional("dial_back")
             .and_then(|value| value.parse(str::parse::<HostPort>)),
         rate,
         mode: mode.map_or(unsaid, |mode| mode.value),

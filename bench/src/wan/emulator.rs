@@ -22,6 +22,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+use super::burst::Burst;
 use super::netns::{Namespace, ip};
 
 /// Packets read from one device before the other and what is due get their turn.
@@ -55,12 +56,24 @@ pub(crate) struct Snapshot {
     pub late: Duration,
     /// The latest that a packet was handed on after its time.
     pub late_max: Duration,
+    /// The most bytes over `rate x t` that entered in any interval since [`Emulator::watch`], in each direction. A packet's
+    /// time is that at which the emulator read it, so that packets which waited for the emulator look like a burst.
+    pub burst_bytes: [f64; 2],
+}
+
+/// What the thread is told to do.
+#[derive(Debug)]
+enum Order {
+    Change(Profile),
+    Cut,
+    Heal,
+    Watch(u64),
 }
 
 /// A link between two namespaces. Dropping it ends the thread and removes the devices.
 #[derive(Debug)]
 pub(crate) struct Emulator {
-    orders: Option<mpsc::Sender<Profile>>,
+    orders: Option<mpsc::Sender<Order>>,
     wake: Arc<OwnedFd>,
     snapshot: Arc<Mutex<Snapshot>>,
     thread: Option<JoinHandle<()>>,
@@ -86,6 +99,7 @@ impl Emulator {
             began: Instant::now(),
             devices,
             paths,
+            bursts: [None; 2],
             inbox,
             wake: Arc::clone(&wake),
             snapshot: Arc::clone(&snapshot),
@@ -114,8 +128,27 @@ impl Emulator {
 
     /// Gives both directions other properties.
     pub(crate) fn change(&self, profile: Profile) {
+        self.order(Order::Change(profile));
+    }
+
+    /// Cuts both directions; what is on its way is lost.
+    pub(crate) fn cut(&self) {
+        self.order(Order::Cut);
+    }
+
+    /// Ends a cut.
+    pub(crate) fn heal(&self) {
+        self.order(Order::Heal);
+    }
+
+    /// From now on holds what enters against a rate, see [`Snapshot::burst_bytes`].
+    pub(crate) fn watch(&self, rate_bps: u64) {
+        self.order(Order::Watch(rate_bps));
+    }
+
+    fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            let _ = orders.send(profile); // the thread has panicked, which was reported
+            let _ = orders.send(order); // the thread has panicked, which was reported
         }
         self.wake();
     }
@@ -185,7 +218,8 @@ struct Driver {
     began: Instant,
     devices: [SyncDevice; 2],
     paths: [Path<Box<[u8]>>; 2],
-    inbox: mpsc::Receiver<Profile>,
+    bursts: [Option<Burst>; 2],
+    inbox: mpsc::Receiver<Order>,
     wake: Arc<OwnedFd>,
     snapshot: Arc<Mutex<Snapshot>>,
     late: Duration,
@@ -222,7 +256,11 @@ impl Driver {
                     let packet = &buffer[..length];
                     // Neighbour discovery and the like of IPv6 would only be noise in the counts.
                     if packet.first().is_some_and(|byte| byte >> 4 == 4) {
-                        self.paths[end].enter(self.began.elapsed(), length, packet.into());
+                        let now = self.began.elapsed();
+                        if let Some(burst) = &mut self.bursts[end] {
+                            burst.see(now, length);
+                        }
+                        self.paths[end].enter(now, length, packet.into());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -246,15 +284,20 @@ impl Driver {
     /// Does what was ordered; tells whether to go on.
     fn obey(&mut self) -> bool {
         loop {
-            let profile = match self.inbox.try_recv() {
-                Ok(profile) => profile,
+            let order = match self.inbox.try_recv() {
+                Ok(order) => order,
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             };
             let now = self.began.elapsed();
-            self.paths
-                .iter_mut()
-                .for_each(|path| path.change(now, profile));
+            for (path, burst) in self.paths.iter_mut().zip(&mut self.bursts) {
+                match order {
+                    Order::Change(profile) => path.change(now, profile),
+                    Order::Cut => path.cut(Duration::MAX),
+                    Order::Heal => path.heal(),
+                    Order::Watch(rate_bps) => *burst = Some(Burst::new(rate_bps, now)),
+                }
+            }
         }
     }
 
@@ -268,6 +311,7 @@ impl Driver {
             cpu,
             late: self.late,
             late_max: snapshot.late_max.max(std::mem::take(&mut self.late_max)),
+            burst_bytes: self.bursts.map(|it| it.map_or(0.0, |it| it.most())),
         };
     }
 

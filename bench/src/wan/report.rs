@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
 use super::data::Kind;
-use super::plot;
 use super::trial::{self, Sample};
+use super::{goals, plot, prediction};
 
 /// All samples of a run, and what is read from them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -39,6 +39,12 @@ impl Row<'_> {
             len if len % 2 == 1 => values[len / 2],
             len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
         }
+    }
+
+    /// Whether the machine, not the link, held it back in most trials.
+    pub(crate) fn is_bound_by_cpu(&self) -> bool {
+        let bound = self.good.iter().filter(|it| it.bound_by == "CPU").count();
+        bound * 2 > self.good.len()
     }
 
     /// Least and greatest.
@@ -140,15 +146,15 @@ impl Comparison {
 
 fn catch_up_table(rows: &[&Row<'_>]) -> String {
     let mut text = String::from(
-        "| Link | data | | records/s: median (range) | payload MB/s | of BBR's | wire Mbit/s | ratio | link used | goodput | queue, mean ms | dropped in queue | longest pause, ms | bound by |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| Link | data | | records/s: median (range) | payload MB/s | of BBR's | wire Mbit/s | ratio | link used | goodput | queue, mean ms | dropped in queue | burst, MTU | longest pause, ms | bound by | of ceiling | goal | holds |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let head = format!("| {} | {} | {} ", row.link, row.data, row.contender.name());
         if row.good.is_empty() {
             let _ = writeln!(
                 text,
-                "{head}| {} | | | | | | | | | | |",
+                "{head}| {} | | | | | | | | | | | | | | |",
                 row.failed.join("; ")
             );
             continue;
@@ -161,9 +167,11 @@ fn catch_up_table(rows: &[&Row<'_>]) -> String {
             row.median(|it| it.records_per_second)
                 / bbr.median(|it| it.records_per_second).max(1e-9)
         });
+        let ceiling = goals::share_of_ceiling(row, rows).filter(|_| row.is_bound_by_cpu());
+        let [goal, holds] = goals::cells(row, rows);
         let _ = writeln!(
             text,
-            "{head}| {}{} | {} | {} | {} | {} | {:.0} % | {} | {:.1} | {:.0} | {:.0} | {} |",
+            "{head}| {}{} | {} | {} | {} | {} | {:.0} % | {} | {:.1} | {:.0} | {} | {:.0} | {} | {} | {goal} | {holds} |",
             row.with_range(|it| it.records_per_second),
             failures(row),
             short(row.median(|it| it.payload_mb_per_second)),
@@ -174,11 +182,22 @@ fn catch_up_table(rows: &[&Row<'_>]) -> String {
             goodput(row),
             row.median(|it| it.wire.queue_mean_ms),
             row.median(|it| it.wire.overflowed_packets as f64),
+            burst(row),
             row.range(|it| it.pause_max_seconds * 1e3).1,
             trial::bound_by(row.good[0]),
+            ceiling.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
         );
     }
-    text + "\n"
+    text + "\n" + &prediction::table(rows)
+}
+
+/// The greatest excess over the declared rate, or else the link's, in packets of 1,500 bytes.
+fn burst(row: &Row<'_>) -> String {
+    if row.contender.is_mirror() || row.link == "loopback" {
+        return "-".to_owned();
+    }
+    let most = |it: &Sample| it.wire.burst_bytes[0].max(it.wire.burst_bytes[1]);
+    format!("{:.1}", row.range(most).1 / 1_500.0)
 }
 
 /// Of what the link could carry, where what is carried is the payload itself.

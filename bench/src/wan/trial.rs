@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::contender::{self, Contender, Scene, copy_of};
+use super::contender::{self, Contender, Route, Scene, Sidecars, copy_of};
 use super::emulator::Snapshot;
 use super::host::Host;
-use super::live::{Latency, STREAM};
-use super::servers::{Loaded, Source, Target};
+use super::live::Latency;
+use super::servers::{self, Loaded, Source, Target};
+use super::sidecar::Status;
 use super::usage::{Machine, ProcessUse, Usage};
 use super::world::{ADDRESSES, World};
 
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Until the first record has arrived, on any link on which a contender works at all.
 const FIRST_WITHIN: Duration = Duration::from_secs(45);
 /// The bytes of an IP packet that carry a contender's: what IP, UDP and QUIC, or IP and TCP with timestamps, leave.
-const PAYLOAD_SHARE: f64 = 1_448.0 / 1_500.0;
+pub(crate) const PAYLOAD_SHARE: f64 = 1_448.0 / 1_500.0;
 
 /// What stays for all trials of a run.
 pub(crate) struct Stage {
@@ -31,6 +32,23 @@ pub(crate) struct Stage {
     pub source: Source,
     pub server_binary: PathBuf,
     pub directory: TempDir,
+}
+
+impl Stage {
+    /// Both hosts, the link between them and the source's server.
+    pub(crate) async fn set(link: Link, seed: u64) -> Result<Self> {
+        contender::causeway_binary()?;
+        let server_binary = servers::binary().await?;
+        let world = World::create(link.profile(), seed)?;
+        let directory = tempfile::tempdir()?;
+        let source = Source::start(&world.us, &server_binary, directory.path()).await?;
+        Ok(Self {
+            world,
+            source,
+            server_binary,
+            directory,
+        })
+    }
 }
 
 /// Where a trial takes place: on a link, or without any, both regions on one host.
@@ -56,6 +74,12 @@ pub(crate) struct Sample {
     #[serde(default)]
     pub pause_max_seconds: f64,
     pub wire: Wire,
+    /// Mean payload of a record of these data.
+    #[serde(default)]
+    pub record_bytes: f64,
+    /// Payload bytes a byte of batches, as the source's sidecar counts them: what QUIC, UDP and IP add left out.
+    #[serde(default)]
+    pub compression: Option<f64>,
     pub processes: Vec<ProcessUse>,
     pub emulator_cpu_seconds: f64,
     /// Of all cores, whoever used them.
@@ -79,31 +103,43 @@ pub(crate) struct Wire {
     /// Mean and longest wait in the bottleneck's queue.
     pub queue_mean_ms: f64,
     pub overflowed_packets: u64,
+    /// The most bytes over `rate x t` that entered in any interval of the trial, forward and back; the rate is the declared
+    /// one, or else the link's.
+    #[serde(default)]
+    pub burst_bytes: [f64; 2],
+    /// Of the link: bits a second, and the share lost.
+    #[serde(default)]
+    pub rate_bps: u64,
+    #[serde(default)]
+    pub loss: f64,
 }
 
 /// Everything that runs during a trial; dropping it ends it.
 pub(crate) struct Running {
     pub target: Target,
     pub sidecars: Vec<Process>,
+    /// Where each sidecar serves `/status`.
+    admins: Vec<u16>,
     pub began: Instant,
     pub place: Place,
-    pub stream: String,
     directory: TempDir,
 }
 
 impl Running {
-    /// Starts a target server and a contender that replicates the stream to it.
+    /// Starts a target server and a contender that replicates streams to it.
     pub(crate) async fn start(
         stage: &Stage,
         place: Place,
         contender: Contender,
-        stream: &str,
+        routes: &[Route],
     ) -> Result<Self> {
         let directory = tempfile::tempdir_in(stage.directory.path())?;
         let source_host = &stage.world.us;
         let (target_host, source_address) = match place {
             Some(link) => {
                 stage.world.emulator.change(link.profile());
+                let watched = contender.told_bps(link.rate_bps).unwrap_or(link.rate_bps);
+                stage.world.emulator.watch(watched);
                 (&stage.world.eu, ADDRESSES[0])
             }
             None => (source_host, "127.0.0.1"),
@@ -120,18 +156,17 @@ impl Running {
             source_address,
             source_url: stage.source.server.url(),
             target: &target,
-            stream: stream.to_owned(),
-            is_live: stream == STREAM,
-            rate_bps: place.map(|link| link.rate_bps),
+            routes,
+            told_bps: place.and_then(|link| contender.told_bps(link.rate_bps)),
             directory: directory.path().to_owned(),
         };
-        let sidecars = contender::start(contender, &scene).await?;
+        let Sidecars { processes, admins } = contender::start(contender, &scene).await?;
         Ok(Self {
             target,
-            sidecars,
+            sidecars: processes,
+            admins,
             began: Instant::now(),
             place,
-            stream: stream.to_owned(),
             directory,
         })
     }
@@ -144,21 +179,39 @@ impl Running {
         }
     }
 
-    /// The target stream's state, once there is a target stream.
-    pub(crate) async fn state(&self) -> Option<State> {
+    /// What the source's sidecar says of itself; nothing of a mirror.
+    pub(crate) async fn status(&self, stage: &Stage) -> Result<Option<Status>> {
+        match self.admins.first() {
+            Some(port) => Ok(Some(Status::ask(&stage.world.us, *port).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The state of a source stream's copy, once there is one.
+    pub(crate) async fn state(&self, stream: &str) -> Option<State> {
         let stream = self
             .target
             .jetstream
-            .get_stream(copy_of(&self.stream))
+            .get_stream(copy_of(stream))
             .await
             .ok()?;
         Some(stream.cached_info().state.clone())
     }
 
     /// Waits for the first record in the target.
-    pub(crate) async fn first_record(&mut self) -> Result<()> {
-        while self.began.elapsed() < FIRST_WITHIN {
-            if self.state().await.is_some_and(|state| state.messages > 0) {
+    pub(crate) async fn first_record(&mut self, stream: &str) -> Result<()> {
+        self.first_record_within(stream, FIRST_WITHIN).await
+    }
+
+    /// Waits so long at most, from the contender's start.
+    pub(crate) async fn first_record_within(
+        &mut self,
+        stream: &str,
+        limit: Duration,
+    ) -> Result<()> {
+        while self.began.elapsed() < limit {
+            let state = self.state(stream).await;
+            if state.is_some_and(|state| state.messages > 0) {
                 return Ok(());
             }
             for sidecar in &mut self.sidecars {
@@ -172,7 +225,7 @@ impl Running {
             }
             sleep(LOOK_EVERY).await;
         }
-        bail!("no record arrived within {} s", FIRST_WITHIN.as_secs())
+        bail!("no record arrived within {} s", limit.as_secs())
     }
 
     /// Ends it, in order, so that the next trial finds a quiet link.
@@ -242,6 +295,7 @@ impl Meter {
             let forward = after.forward.since(&self.snapshot.forward);
             let back = after.back.since(&self.snapshot.back);
             sample.wire = wire(&link, &forward, &back, payload, sample.seconds);
+            sample.wire.burst_bytes = after.burst_bytes;
         }
         sample.bound_by = bound_by(sample).to_owned();
         Ok(())
@@ -264,6 +318,9 @@ fn wire(
         goodput_share: payload / seconds / (rate * (1.0 - link.loss) * PAYLOAD_SHARE),
         queue_mean_ms: forward.waited_mean().as_secs_f64() * 1e3,
         overflowed_packets: forward.overflowed_packets,
+        burst_bytes: [0.0; 2],
+        rate_bps: link.rate_bps,
+        loss: link.loss,
     }
 }
 
@@ -306,6 +363,8 @@ pub(crate) fn sample(
         payload_mb_per_second: 0.0,
         pause_max_seconds: 0.0,
         wire: Wire::default(),
+        record_bytes: 0.0,
+        compression: None,
         processes: Vec::new(),
         emulator_cpu_seconds: 0.0,
         machine_idle_share: 0.0,
@@ -324,8 +383,11 @@ pub(crate) async fn catch_up(
     round: usize,
 ) -> Result<Sample> {
     let mut sample = sample(place, contender, loaded.kind.name(), round);
-    let stream = loaded.kind.stream();
-    let done = match Running::start(stage, place, contender, &stream).await {
+    let route = Route {
+        stream: loaded.kind.stream(),
+        priority: Some("normal"),
+    };
+    let done = match Running::start(stage, place, contender, &[route]).await {
         Ok(mut running) => {
             let done = fill(stage, &mut running, &mut sample, loaded, limit).await;
             running.end().await?;
@@ -344,12 +406,13 @@ async fn fill(
     loaded: Loaded,
     limit: Duration,
 ) -> Result<()> {
-    running.first_record().await?;
+    let stream = loaded.kind.stream();
+    running.first_record(&stream).await?;
     sample.first_after_seconds = running.began.elapsed().as_secs_f64();
     let meter = Meter::begin(stage, running)?;
     let began = Instant::now();
     let before = running
-        .state()
+        .state(&stream)
         .await
         .context("the target stream has gone")?
         .messages;
@@ -357,7 +420,7 @@ async fn fill(
     while stored < loaded.records && began.elapsed() < limit {
         sleep(LOOK_EVERY).await;
         let state = running
-            .state()
+            .state(&stream)
             .await
             .context("the target stream has gone")?;
         if state.messages > stored {
@@ -368,6 +431,17 @@ async fn fill(
             .max(moved_at.elapsed().as_secs_f64());
     }
     sample.records = stored - before;
-    let payload = loaded.payload_bytes as f64 * sample.records as f64 / loaded.records as f64;
-    meter.end(stage, running.place, sample, payload)
+    let record_bytes = loaded.payload_bytes as f64 / loaded.records as f64;
+    meter.end(
+        stage,
+        running.place,
+        sample,
+        record_bytes * sample.records as f64,
+    )?;
+    sample.record_bytes = record_bytes;
+    if let Some(status) = running.status(stage).await? {
+        let (payload, wire) = status.bytes(None);
+        sample.compression = (wire > 0).then(|| payload as f64 / wire as f64);
+    }
+    Ok(())
 }

@@ -12,8 +12,9 @@ use super::contender::Contender;
 use super::custom::custom;
 use super::data::Kind;
 use super::report::Comparison;
+use super::sample::Sample;
 use super::servers::Loaded;
-use super::trial::{Place, Sample, Stage, catch_up};
+use super::trial::{Place, Stage, catch_up};
 use super::{link, live};
 use crate::Options;
 

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use super::emulator::DEVICE;
+use super::device::DEVICE;
 use super::host::Host;
 use super::servers::{LEAF_PORT, Target};
 use super::world::{ADDRESSES, NETWORK};

@@ -20,16 +20,14 @@ use anyhow::{Context as _, Result};
 use causeway::wan::{Path, PathCounters, Profile};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
-use tun_rs::{DeviceBuilder, SyncDevice};
+use tun_rs::SyncDevice;
 
 use super::burst::Burst;
-use super::netns::{Namespace, ip};
+use super::device::{DEVICE, device};
+use super::netns::Namespace;
 
 /// Packets read from one device before the other and what is due get their turn.
 const RUN_MAX: usize = 64;
-/// Packets that the kernel holds for us while the thread is not scheduled: a tenth of a second at 1 Gbit/s. None is
-/// lost there unseen, see [`Emulator::kernel_drops`].
-const DEVICE_QUEUE_PACKETS: u32 = 10_000;
 /// The thread sleeps at least so long, as a card moderates its interrupts: on a fast link that costs packets some
 /// microseconds and saves most of the emulator's CPU time.
 const SLEEP_MIN: Duration = Duration::from_micros(60);
@@ -38,8 +36,6 @@ const SLEEP_MIN: Duration = Duration::from_micros(60);
 const SPIN: Duration = Duration::from_micros(100);
 const SPIN_AFTER: Duration = Duration::from_millis(1);
 const PACKET_BYTES_MAX: usize = 65_536;
-/// What the devices of our hosts are called.
-pub(crate) const DEVICE: &str = "wan0";
 /// Of the thread: ahead of everything that it carries packets for.
 const NICENESS: i32 = -20;
 
@@ -185,32 +181,6 @@ impl Drop for Emulator {
             let _ = thread.join(); // its panic has been reported on stderr
         }
     }
-}
-
-/// A TUN device in a namespace.
-fn device(host: &Namespace, address: &str, end: usize) -> Result<SyncDevice> {
-    // It is born here, under a name that no other run uses, and moved.
-    let born = format!("cw{}-{end}", std::process::id());
-    let device = DeviceBuilder::new()
-        .name(&born)
-        .tx_queue_len(DEVICE_QUEUE_PACKETS)
-        .enable(false)
-        .build_sync()
-        .context("open a TUN device: /dev/net/tun and CAP_NET_ADMIN are needed")?;
-    device.set_nonblocking(true)?;
-    ip(&[
-        "link",
-        "set",
-        "dev",
-        &born,
-        "netns",
-        host.name(),
-        "name",
-        DEVICE,
-    ])?;
-    host.ip(&["addr", "add", &format!("{address}/24"), "dev", DEVICE])?;
-    host.ip(&["link", "set", "dev", DEVICE, "mtu", "1500", "up"])?;
-    Ok(device)
 }
 
 /// Owns all of the emulator's state.

@@ -98,7 +98,7 @@ pub(crate) fn cells(row: &Row<'_>, rows: &[&Row<'_>]) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{Sample, sample};
+    use super::super::sample::{Sample, sample};
     use super::*;
 
     fn measured(link: &str, contender: Contender, rate: f64, bound_by: &str) -> Sample {

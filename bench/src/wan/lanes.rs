@@ -13,8 +13,9 @@ use super::contender::{Contender, Route};
 use super::data::Kind;
 use super::live::{self, STREAM};
 use super::outcome::{Line, Outcome, percent, yes};
+use super::sample::{Sample, sample};
 use super::servers::Loaded;
-use super::trial::{Running, Sample, Stage, sample};
+use super::trial::{Running, Stage};
 use super::{link, until_interrupted};
 use crate::Options;
 

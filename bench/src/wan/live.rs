@@ -17,7 +17,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::contender::{Contender, Route, copy_of};
 use super::data::Kind;
-use super::trial::{Meter, Place, Running, Sample, Stage, sample};
+use super::meter::Meter;
+use super::sample::{Sample, sample};
+use super::trial::{Place, Running, Stage};
 
 /// The source stream of live trials.
 pub(crate) const STREAM: &str = "LIVE";

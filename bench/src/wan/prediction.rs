@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::contender::Contender;
 use super::report::{Row, short};
-use super::trial::{PAYLOAD_SHARE, Sample};
+use super::sample::{PAYLOAD_SHARE, Sample};
 
 /// `rate x (1 - loss) x 1448 / 1500` bytes of batches a second, and as many records in them as the measured ratio of payload to
 /// batches allows. Nothing that this trial measured of the link itself is in it.
@@ -51,7 +51,7 @@ pub(crate) fn table(rows: &[&Row<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::sample;
+    use super::super::sample::sample;
     use super::*;
 
     #[test]

@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
                 frames: self.frames_tx.clone(),
                 offers: self.offers.clone(),
                 next_lane: Arc::clone(&self.next_lane),
+                pace: Arc::clone(&self.connection.pace),
             };
             self.tell(driver, RouteEvent::Up(port))?;
             tracing::debug!(route = %route.name, "route has a session");

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{interval, timeout};
 
 use super::copies::{CopySender, read_copies};
-use super::rate::DeclaredRate;
+use super::rate::{DeclaredRate, Pace};
 
 /// Frames that may wait to be read by the session.
 const CONTROL_QUEUE: usize = 256;
@@ -137,6 +137,8 @@ pub struct Session {
     pub copies: CopySender,
     /// What was declared of the link's rate.
     pub rate: DeclaredRate,
+    /// What it may send now.
+    pub pace: Arc<Pace>,
     /// Batches in.
     pub batches_rx: mpsc::Receiver<IncomingBatch>,
     fault: Arc<OnceLock<CloseReason>>,
@@ -150,6 +152,7 @@ impl Session {
         peer: RegionId,
         dialled_by_us: bool,
         rate: DeclaredRate,
+        pace: Arc<Pace>,
     ) -> Result<Self, LinkGone> {
         let streams = async {
             if dialled_by_us {
@@ -180,6 +183,7 @@ impl Session {
             control_rx,
             copies: CopySender::start(connection.clone(), rate.clone()),
             rate,
+            pace,
             batches_rx,
             fault,
             connection,

@@ -55,6 +55,8 @@ pub(crate) struct Snapshot {
     /// The most bytes over `rate x t` that entered in any interval since [`Emulator::watch`], in each direction. A packet's
     /// time is that at which the emulator read it, so that packets which waited for the emulator look like a burst.
     pub burst_bytes: [f64; 2],
+    /// The same if each packet came when that makes the least of it, after the emulator had last looked: what is certain.
+    pub burst_certain_bytes: [f64; 2],
 }
 
 /// What the thread is told to do.
@@ -96,6 +98,7 @@ impl Emulator {
             devices,
             paths,
             bursts: [None; 2],
+            empty_at: [Duration::ZERO; 2],
             inbox,
             wake: Arc::clone(&wake),
             snapshot: Arc::clone(&snapshot),
@@ -189,6 +192,8 @@ struct Driver {
     devices: [SyncDevice; 2],
     paths: [Path<Box<[u8]>>; 2],
     bursts: [Option<Burst>; 2],
+    /// When each device was last asked and had nothing.
+    empty_at: [Duration; 2],
     inbox: mpsc::Receiver<Order>,
     wake: Arc<OwnedFd>,
     snapshot: Arc<Mutex<Snapshot>>,
@@ -221,6 +226,7 @@ impl Driver {
 
     fn take(&mut self, end: usize, buffer: &mut [u8]) {
         for _ in 0..RUN_MAX {
+            let asked_at = self.began.elapsed();
             match self.devices[end].recv(buffer) {
                 Ok(length) => {
                     let packet = &buffer[..length];
@@ -228,13 +234,16 @@ impl Driver {
                     if packet.first().is_some_and(|byte| byte >> 4 == 4) {
                         let now = self.began.elapsed();
                         if let Some(burst) = &mut self.bursts[end] {
-                            burst.see(now, length);
+                            burst.see(self.empty_at[end], now, length);
                         }
                         self.paths[end].enter(now, length, packet.into());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return, // nothing more to read; a device that is gone shows in the wait
+                Err(_) => {
+                    self.empty_at[end] = asked_at;
+                    return;
+                } // nothing more to read; a device that is gone shows in the wait
             }
         }
     }
@@ -282,6 +291,7 @@ impl Driver {
             late: self.late,
             late_max: snapshot.late_max.max(std::mem::take(&mut self.late_max)),
             burst_bytes: self.bursts.map(|it| it.map_or(0.0, |it| it.most())),
+            burst_certain_bytes: self.bursts.map(|it| it.map_or(0.0, |it| it.certain())),
         };
     }
 

@@ -64,6 +64,7 @@ impl Meter {
             let back = after.back.since(&self.snapshot.back);
             sample.wire = wire(&link, &forward, &back, payload, sample.seconds);
             sample.wire.burst_bytes = after.burst_bytes;
+            sample.wire.burst_certain_bytes = after.burst_certain_bytes;
         }
         sample.bound_by = bound_by(sample).to_owned();
         Ok(())
@@ -87,6 +88,7 @@ fn wire(
         queue_mean_ms: forward.waited_mean().as_secs_f64() * 1e3,
         overflowed_packets: forward.overflowed_packets,
         burst_bytes: [0.0; 2],
+        burst_certain_bytes: [0.0; 2],
         rate_bps: link.rate_bps,
         loss: link.loss,
     }

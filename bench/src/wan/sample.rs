@@ -63,6 +63,9 @@ pub(crate) struct Wire {
     /// one, or else the link's.
     #[serde(default)]
     pub burst_bytes: [f64; 2],
+    /// The same without what may be the emulator's own lateness.
+    #[serde(default)]
+    pub burst_certain_bytes: [f64; 2],
     /// Of the link: bits a second, and the share lost.
     #[serde(default)]
     pub rate_bps: u64,

@@ -60,8 +60,11 @@ fn burst(row: &Row<'_>) -> String {
     if row.contender.is_mirror() || row.link == "loopback" {
         return "-".to_owned();
     }
-    let most = |it: &Sample| it.wire.burst_bytes[0].max(it.wire.burst_bytes[1]);
-    format!("{:.1}", row.range(most).1 / 1_500.0)
+    let certain = |it: &Sample| it.wire.burst_certain_bytes.into_iter().fold(0.0, f64::max);
+    let most = |it: &Sample| it.wire.burst_bytes.into_iter().fold(0.0, f64::max);
+    let packets = |bytes: f64| bytes / 1_500.0;
+    let (certain, most) = (row.range(certain).1, row.range(most).1);
+    format!("{:.1} to {:.1}", packets(certain), packets(most))
 }
 
 /// Of what the link could carry, where what is carried is the payload itself.

@@ -146,7 +146,8 @@ fn start_links(
     let mut tasks = Vec::new();
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
-    let shaping = crate::link::Shaping::default();
+    let host = own.rate.map(causeway_config::unit::Rate::bits_per_second);
+    let shaping = crate::link::Shaping::new(crate::link::DeclaredRate::new(host));
     for (role, link) in plan.links_of(&own.id) {
         let Some(peer) = link.peer_of(&own.id).cloned() else {
             continue;

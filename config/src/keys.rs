@@ -50,6 +50,7 @@ pub const KEYS: &[Key] = &[
     key("region.NAME.listen", "an IP address and UDP port, such as \"0.0.0.0:7443\"", "none"),
     key("region.NAME.admin", "an IP address and TCP port, such as \"127.0.0.1:9464\"", "required"),
     key("region.NAME.state", "the path of a directory", "required"),
+    key("region.NAME.rate", "a rate from 16 kbit/s to 1 Tbit/s, such as \"200 Mbit/s\"", "none"),
     key("region.NAME.nats", "a table", "required"),
     key(
         "region.NAME.nats.url",

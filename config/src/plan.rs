@@ -36,6 +36,8 @@ pub struct RegionPlan {
     pub admin: SocketAddr,
     /// Directory for the sidecar's checkpoints.
     pub state: PathBuf,
+    /// What all links of the sidecar together may send on the wire; none: the sum of what each may.
+    pub rate: Option<Rate>,
     /// Who the sidecar is towards its peers.
     pub tls: PeerTls,
 }

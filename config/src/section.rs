@@ -3,6 +3,7 @@
 
 mod class;
 mod link;
+mod rate;
 mod region;
 mod route;
 

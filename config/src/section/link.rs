@@ -11,10 +11,6 @@ use crate::plan::{LinkMode, LinkPlan};
 use crate::read::{Placed, Table};
 use crate::unit::{Rate, parse_duration};
 
-/// Below this a batch of one record takes many seconds; no WAN that carries IP is slower.
-const RATE_MIN: Rate = Rate::from_bits_per_second(16_000);
-/// Above this the figure is a slip.
-const RATE_MAX: Rate = Rate::from_bits_per_second(1_000_000_000_000);
 /// A path to Mars is another protocol.
 const RTT_MAX: Duration = Duration::from_secs(10);
 /// What QUIC demands of every path, and what UDP can hold.
@@ -48,14 +44,7 @@ impl LinkDraft {
 }
 
 pub(super) fn read(table: &Table<'_>) -> LinkDraft {
-    let rate = table.optional("rate").and_then(|value| {
-        let rate = value.parse(str::parse::<Rate>)?.value;
-        if (RATE_MIN..=RATE_MAX).contains(&rate) {
-            Some(rate)
-        } else {
-            value.fail()
-        }
-    });
+    let rate = super::rate::read(table);
     let modes = [
         ("declared", LinkMode::Declared),
         ("adaptive", LinkMode::Adaptive),

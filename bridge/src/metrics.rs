@@ -81,6 +81,14 @@ metrics! {
         "Times that the link was up again after it had been lost.";
     LINK_REFUSED = Counter "causeway_link_refused_total" ["reason"]
         "Connections refused or ended for what the other side sent.";
+    LINK_WIRE_SENT = Counter "causeway_link_wire_sent_bytes_total" ["peer"]
+        "Sent to the peer, IP and UDP headers included: what rate and monthly cap count.";
+    LINK_WIRE_PACKETS = Counter "causeway_link_wire_sent_packets_total" ["peer"]
+        "Packets sent to the peer.";
+    LINK_RATE = Gauge "causeway_link_rate_bits_per_second" ["peer"]
+        "What the link may send, as declared. Absent where nothing is declared.";
+    LINK_RATE_IN_USE = Gauge "causeway_link_rate_in_use_bits_per_second" ["peer"]
+        "What the congestion controller allows. Absent while the link is down.";
     RESIDENCY_SKEW = Gauge "causeway_link_residency_skew" ["peer"]
         "1 while the two ends have different residency rules.";
 
@@ -124,6 +132,13 @@ metrics! {
         "Records a batch.";
     LANES_REFUSED = Counter "causeway_lanes_refused_total" ["route", "peer"]
         "Lanes given up because of what the peer sent on them. Target side.";
+
+    RELOADS = Counter "causeway_reloads_total" ["outcome"]
+        "Times that the fleet file was read again: applied, unchanged, or refused for its errors.";
+    RELOAD_OK = Gauge "causeway_reload_ok" []
+        "0 while the fleet file, as last read, has errors and another one still holds; else 1.";
+    RESTART_NEEDED = Gauge "causeway_restart_needed_keys" []
+        "Keys of the fleet file whose new values wait for a restart.";
 
     CHECKPOINT_AGE = Gauge "causeway_checkpoint_age_seconds" ["route", "peer", "direction"]
         "Since the watermark was last handed to the checkpoint store.";
@@ -190,6 +205,16 @@ impl Scrape<'_> {
             let days = certificate.days_left.map(|days| days as f64);
             self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
         }
+        let reload = &report.reload;
+        for (outcome, count) in [
+            ("applied", reload.applied),
+            ("unchanged", reload.unchanged),
+            ("refused", reload.refused),
+        ] {
+            self.count(RELOADS, &[outcome.into()], count);
+        }
+        self.set(RELOAD_OK, &[], flag(reload.is_ok()));
+        self.set(RESTART_NEEDED, &[], reload.needs_restart.len() as f64);
         if let Some(usage) = process::usage() {
             self.set(RESIDENT_MEMORY, &[], usage.resident_bytes as f64);
             self.set(CPU_SECONDS, &[], usage.cpu_seconds);
@@ -197,7 +222,7 @@ impl Scrape<'_> {
     }
 
     fn link(&self, link: &LinkReport) {
-        let link = &link.status;
+        let (link, rate) = (&link.status, &link.rate);
         let labels: &[Value] = &[link.peer.to_string().into()];
         let is_up = link.state == LinkState::Up;
         self.set(LINK_UP, labels, flag(is_up));
@@ -211,6 +236,13 @@ impl Scrape<'_> {
         self.count(LINK_LOST, labels, link.lost_packets);
         self.count(LINK_RECONNECTS, labels, link.reconnects);
         self.set(RESIDENCY_SKEW, labels, flag(link.residency_skew));
+        if let Some(rate) = rate {
+            let known = |rate: Option<u64>| rate.map(|bits| bits as f64);
+            self.count(LINK_WIRE_SENT, labels, rate.wire_sent_bytes);
+            self.count(LINK_WIRE_PACKETS, labels, rate.wire_sent_packets);
+            self.set_known(LINK_RATE, labels, known(rate.bits_per_second));
+            self.set_known(LINK_RATE_IN_USE, labels, known(rate.in_use_bits_per_second));
+        }
     }
 
     fn route(&self, report: &RouteReport) {

@@ -10,6 +10,7 @@
 
 mod batch_sizes;
 mod health;
+mod rate_report;
 mod rates;
 mod view;
 
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::batch_sizes::{BOUNDS as BATCH_SIZE_BOUNDS, BatchSizes};
+pub use self::rate_report::RateReport;
 use self::rates::Rate;
 pub use self::view::{
     CertificateStatus, CheckpointStatus, ConnectionStatus, LinkReport, LinkState, LinkStatus,
@@ -29,7 +31,8 @@ pub use self::view::{
     StatusReport,
 };
 use crate::clock::now_unix_seconds;
-use crate::link::{Refusals, days_left};
+use crate::link::{DeclaredRate, Refusals, days_left};
+use crate::reload::ReloadStatus;
 
 /// How often rates are measured.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,6 +54,7 @@ struct Inner {
     routes: Vec<RouteEntry>,
     refusals: Refusals,
     store_failing: Option<watch::Receiver<bool>>,
+    reloads: Option<watch::Receiver<ReloadStatus>>,
     stores_set_aside: u64,
     certificates: Vec<(&'static str, PathBuf)>,
     certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
@@ -59,6 +63,7 @@ struct Inner {
 #[derive(Debug)]
 struct LinkEntry {
     status: watch::Receiver<LinkStatus>,
+    rate: Option<DeclaredRate>,
     sent: Rate,
     received: Rate,
 }
@@ -86,6 +91,7 @@ impl Board {
             routes: Vec::new(),
             refusals,
             store_failing: None,
+            reloads: None,
             stores_set_aside: 0,
             certificates: Vec::new(),
             certificates_read: None,
@@ -104,11 +110,24 @@ impl Board {
         let (sender, receiver) = watch::channel(status);
         let entry = LinkEntry {
             status: receiver,
+            rate: None,
             sent: Rate::default(),
             received: Rate::default(),
         };
         self.lock().links.push(entry);
         sender
+    }
+
+    /// The rate of a link that is on the board.
+    pub fn register_rate(&self, peer: &RegionId, rate: DeclaredRate) {
+        let mut inner = self.lock();
+        let found = inner
+            .links
+            .iter_mut()
+            .find(|link| link.status.borrow().peer == *peer);
+        if let Some(link) = found {
+            link.rate = Some(rate);
+        }
     }
 
     /// A route's leg, told through what is returned. Dropping that says that its driver ended.
@@ -128,6 +147,18 @@ impl Board {
         let mut inner = self.lock();
         inner.store_failing = Some(failing);
         inner.stores_set_aside += u64::from(was_set_aside);
+    }
+
+    /// The task that reads the fleet file again, told through what is returned.
+    pub fn register_reloads(&self) -> watch::Sender<ReloadStatus> {
+        let (sender, receiver) = watch::channel(ReloadStatus::default());
+        self.lock().reloads = Some(receiver);
+        sender
+    }
+
+    /// Where refused connections are counted.
+    pub fn refusals(&self) -> Refusals {
+        self.lock().refusals.clone()
     }
 
     /// A certificate whose end is to be watched.
@@ -205,6 +236,10 @@ impl Board {
                 set_aside: inner.stores_set_aside,
             },
             certificates,
+            reload: inner
+                .reloads
+                .as_ref()
+                .map_or_else(ReloadStatus::default, |reloads| reloads.borrow().clone()),
         }
     }
 
@@ -250,8 +285,11 @@ impl Inner {
 
 impl LinkEntry {
     fn report(&self) -> LinkReport {
+        let status = self.status.borrow().clone();
+        let is_up = status.state == LinkState::Up;
         LinkReport {
-            status: self.status.borrow().clone(),
+            rate: self.rate.as_ref().map(|rate| RateReport::new(rate, is_up)),
+            status,
             sent_bytes_per_second: self.sent.per_second(),
             received_bytes_per_second: self.received.per_second(),
         }

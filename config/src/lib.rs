@@ -17,6 +17,7 @@ mod check;
 
 // What stands in a plan.
 pub mod address;
+pub mod change;
 pub mod plan;
 pub mod secret;
 pub mod unit;

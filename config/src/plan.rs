@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 /// One region: its NATS, and the sidecar beside it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionPlan {
     /// Its name.
     pub id: RegionId,
@@ -43,7 +43,7 @@ pub struct RegionPlan {
 }
 
 /// How a region's NATS is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsPlan {
     /// At least one server.
     pub urls: Vec<NatsUrl>,
@@ -63,7 +63,7 @@ impl NatsPlan {
 }
 
 /// TLS towards NATS.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatsTls {
     /// Authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub struct NatsTls {
 }
 
 /// Who a sidecar is towards its peers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerTls {
     /// Certificate chain, PEM. Its URI SAN names fleet and region.
     pub cert: PathBuf,

@@ -247,7 +247,7 @@ fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
     (second / 20).clamp(second.clamp(BATCH_LEN_MIN, BATCH_LEN_SMALL), BATCH_LEN)
 }
 
-fn class(priority: Priority) -> LaneClass {
+pub(super) fn class(priority: Priority) -> LaneClass {
     match priority {
         Priority::Live => LaneClass::Live,
         Priority::Normal => LaneClass::Normal,

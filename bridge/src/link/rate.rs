@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{Control, HEADERS_V4, HEADERS_V6, Mode, Settings};
 use quinn::congestion::{Controller, ControllerFactory};
+use quinn::udp::Transmit;
 
 /// The declared rate of a link's wire, and how it treats its path; changeable while connections run.
 /// Clones are the same rate.
@@ -20,6 +21,23 @@ struct Declared {
     /// Bits a second; 0 stands for undeclared.
     rate: AtomicU64,
     mode: AtomicU8,
+    /// What the newest connection's controller says; 0 before there was one.
+    in_use: AtomicU64,
+    sent: Sent,
+}
+
+/// What left on the wire, IP and UDP headers included.
+#[derive(Debug, Default)]
+struct Sent {
+    bytes: AtomicU64,
+    packets: AtomicU64,
+}
+
+impl Sent {
+    fn add(&self, bytes: u64, packets: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+    }
 }
 
 impl DeclaredRate {
@@ -57,6 +75,21 @@ impl DeclaredRate {
         self.get().map(|bits| bits / 8)
     }
 
+    /// Bits a second that the controller of the link's newest connection allows at the moment.
+    pub fn in_use(&self) -> Option<u64> {
+        Some(self.0.in_use.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Bytes that the link sent since the process began, IP and UDP headers included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.0.sent.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Packets that the link sent since the process began.
+    pub fn sent_packets(&self) -> u64 {
+        self.0.sent.packets.load(Ordering::Relaxed)
+    }
+
     /// How the link treats its path.
     pub fn mode(&self) -> Mode {
         [Mode::Declared, Mode::Adaptive, Mode::Scavenger]
@@ -73,6 +106,8 @@ pub struct Pace {
     headers: u64,
     /// Known from the start to the dialler, after the handshake to the listener.
     declared: OnceLock<DeclaredRate>,
+    /// Sent while it was not known.
+    sent: Sent,
 }
 
 impl Pace {
@@ -96,6 +131,24 @@ impl Pace {
     /// Bits a second on the wire.
     pub fn get(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Counts what leaves, headers included, for the link as soon as it is known.
+    pub(super) fn count_sent(&self, transmit: &Transmit<'_>) {
+        let len = transmit.contents.len();
+        let packets = len.div_ceil(transmit.segment_size.unwrap_or(len).max(1)) as u64;
+        let bytes = len as u64 + packets * headers(transmit.destination);
+        match self.declared.get() {
+            Some(link) => {
+                let before = (&self.sent.bytes, &self.sent.packets);
+                let [bytes_before, packets_before] =
+                    [before.0, before.1].map(|count| count.swap(0, Ordering::Relaxed));
+                link.0
+                    .sent
+                    .add(bytes + bytes_before, packets + packets_before);
+            }
+            None => self.sent.add(bytes, packets),
+        }
     }
 
     /// Whose link it is, once that is known.
@@ -161,7 +214,11 @@ impl RateController {
     }
 
     fn tell(&self) {
-        self.pace.rate.store(self.control.rate(), Ordering::Relaxed);
+        let rate = self.control.rate();
+        self.pace.rate.store(rate, Ordering::Relaxed);
+        if let Some(link) = self.pace.declared.get() {
+            link.0.in_use.store(rate, Ordering::Relaxed);
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use causeway_proto::id::{RegionId, RouteName, StreamName};
 
 use super::*;
-use crate::link::Refusals;
+use crate::link::{DeclaredRate, Refusals};
 use crate::status::{Board, LinkStatus, OutcomeCounts, RouteStatus};
 
 fn region(name: &str) -> RegionId {
@@ -33,6 +33,8 @@ fn busy() -> StatusReport {
         status.rtt_ms = Some(80.0);
         status.sent_bytes = 1234;
     });
+    let rate = DeclaredRate::new(Some(20_000_000));
+    board.register_rate(&region("us"), rate);
     let out = board.register_route(route(RouteDirection::Out));
     out.send_modify(|status| {
         status.state = RouteState::CatchingUp;
@@ -58,6 +60,10 @@ fn busy() -> StatusReport {
     board.watch_certificate("own", std::path::Path::new("/nowhere"));
     let mut report = board.snapshot();
     report.certificates[0].days_left = Some(-3);
+    if let Some(rate) = &mut report.links[0].rate {
+        rate.in_use_bits_per_second = Some(19_000_000);
+        rate.wire_sent_bytes = 5678;
+    }
     report
 }
 
@@ -77,6 +83,11 @@ async fn a_scrape_says_what_the_report_says() {
         r#"causeway_link_rtt_seconds{peer="us"} 0.08"#,
         r#"causeway_link_sent_bytes_total{peer="us"} 1234"#,
         r#"causeway_link_refused_total{reason="wrong_region"} 1"#,
+        r#"causeway_link_wire_sent_bytes_total{peer="us"} 5678"#,
+        r#"causeway_link_rate_bits_per_second{peer="us"} 20000000"#,
+        r#"causeway_link_rate_in_use_bits_per_second{peer="us"} 19000000"#,
+        r#"causeway_reloads_total{outcome="refused"} 0"#,
+        "causeway_reload_ok 1",
         r#"causeway_nats_up{connection="source"} 1"#,
         r#"causeway_route_state{route="orders",peer="us",direction="out",state="catching_up"} 1"#,
         r#"causeway_route_state{route="orders",peer="us",direction="out",state="stalled"} 0"#,
@@ -108,6 +119,7 @@ async fn what_is_not_known_has_no_series() {
         "causeway_replicated_through_timestamp_seconds",
         "causeway_last_progress_timestamp_seconds",
         "causeway_link_rtt_seconds",
+        "causeway_link_rate_in_use_bits_per_second",
         "causeway_checkpoint_age_seconds",
         "causeway_watermark_sequence",
         "causeway_certificate_expiry_days",

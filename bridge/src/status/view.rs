@@ -10,6 +10,8 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::batch_sizes::BatchSizes;
+use super::rate_report::RateReport;
+use crate::reload::ReloadStatus;
 
 /// Everything an operator may ask of one sidecar, at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +43,8 @@ pub struct StatusReport {
     pub checkpoints: CheckpointStatus,
     /// Certificates and when they end.
     pub certificates: Vec<CertificateStatus>,
+    /// What became of reading the fleet file again.
+    pub reload: ReloadStatus,
 }
 
 /// A connection to NATS.
@@ -135,6 +139,8 @@ pub struct LinkReport {
     /// As the link says.
     #[serde(flatten)]
     pub status: LinkStatus,
+    /// What it may send, and what it has sent.
+    pub rate: Option<RateReport>,
     /// Over the last seconds.
     pub sent_bytes_per_second: f64,
     /// Over the last seconds.

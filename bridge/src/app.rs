@@ -24,7 +24,8 @@ use std::time::Duration;
 use anyhow::Context;
 use causeway_config::plan::{LinkRole, Plan, RegionPlan};
 use causeway_proto::id::RegionId;
-use tokio::sync::{mpsc, watch};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::build::control;
@@ -75,9 +76,9 @@ pub async fn run(
     let control = control(&own, Some(board.register_connection("control"))).await?;
 
     let legs = build::legs(&plan, &region, &store, &control, &board)?;
+    let rates = Rates::new(&plan, &region, &store, &board, Timestamp::now());
     let writer = CheckpointWriter::start(Box::new(store));
     board.register_store(writer.failing(), was_set_aside);
-    let rates = Rates::new(&plan, &region);
     let (reloads, asked) = ReloadControl::new();
     let service = Admin::new(board.clone(), legs.controls.clone()).with_reload(reloads);
     let admin = start_admin(&own, &board, service, &shutdown).await?;
@@ -101,8 +102,10 @@ pub async fn run(
         asked,
         hangups,
         told: board.register_reloads(),
+        store: writer.clone(),
     };
-    let reloader = tokio::spawn(reloader.run());
+    let (stop_reloads, stopping) = oneshot::channel();
+    let reloader = tokio::spawn(reloader.run(stopping));
     tracing::info!(%region, version = env!("CARGO_PKG_VERSION"), "causeway runs");
 
     shutdown.draining().await;
@@ -120,8 +123,10 @@ pub async fn run(
         // Each link says goodbye within a moment, or its peer notices by itself.
         let _ = tokio::time::timeout(GOODBYE_TIMEOUT, link).await;
     }
+    // The last bytes have left; what they count is kept.
+    let _ = stop_reloads.send(());
+    let _ = reloader.await;
     writer.sync().await;
-    reloader.abort();
     admin.abort();
     anyhow::ensure!(
         in_time,
@@ -194,10 +199,8 @@ fn start_links(
                 Ends::Listen(receiver)
             }
         };
-        let teller = LinkTeller::new(peer.clone(), board);
-        board.register_rate(&peer, rates.link(&peer));
         let task = LinkTask {
-            teller,
+            teller: LinkTeller::new(peer.clone(), board),
             plan: Arc::clone(plan),
             here: own.id.clone(),
             routes: routes.remove(&peer).unwrap_or_default(),

@@ -6,6 +6,7 @@
 //! people before). Names are `causeway_<noun>[_<unit>][_total]`, units are Prometheus's base units.
 
 mod process;
+mod rates;
 
 use metrics::{Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -89,6 +90,20 @@ metrics! {
         "What the link may send, as declared. Absent where nothing is declared.";
     LINK_RATE_IN_USE = Gauge "causeway_link_rate_in_use_bits_per_second" ["peer"]
         "What the congestion controller allows. Absent while the link is down.";
+    LINK_RATE_REASON = Gauge "causeway_link_rate_reason" ["peer", "reason"]
+        "1 for what decides the link's rate, 0 for each other.";
+    CAP = Gauge "causeway_link_cap_bytes" ["peer"]
+        "What the link may send in a month. Absent without a cap.";
+    CAP_USED = Gauge "causeway_link_cap_used_bytes" ["peer"]
+        "Sent since the month began, IP and UDP headers included. Absent without a cap.";
+    CAP_WARNING = Gauge "causeway_link_cap_warning" ["peer"]
+        "1 from warn_at of the cap on. Absent without a cap.";
+    CAP_REACHED = Gauge "causeway_link_cap_reached" ["peer"]
+        "1 while the month's bytes are used. Absent without a cap.";
+    CAP_RESETS = Gauge "causeway_link_cap_reset_timestamp_seconds" ["peer"]
+        "When the next month begins. Absent without a cap.";
+    REGION_RATE = Gauge "causeway_region_rate_bits_per_second" []
+        "What all links together may send. Absent where nothing is declared.";
     RESIDENCY_SKEW = Gauge "causeway_link_residency_skew" ["peer"]
         "1 while the two ends have different residency rules.";
 
@@ -130,6 +145,8 @@ metrics! {
         "Batches that travelled.";
     BATCH_RECORDS = Histogram "causeway_batch_records" ["route", "peer", "direction"]
         "Records a batch.";
+    COMPRESSION_RATIO = Gauge "causeway_compression_ratio" ["route", "peer", "direction"]
+        "Bytes of batches before compression for each that travelled. Absent before the first batch.";
     LANES_REFUSED = Counter "causeway_lanes_refused_total" ["route", "peer"]
         "Lanes given up because of what the peer sent on them. Target side.";
 
@@ -205,6 +222,8 @@ impl Scrape<'_> {
             let days = certificate.days_left.map(|days| days as f64);
             self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
         }
+        let rate = report.rate.as_ref().and_then(|rate| rate.bits_per_second);
+        self.set_known(REGION_RATE, &[], rate.map(|bits| bits as f64));
         let reload = &report.reload;
         for (outcome, count) in [
             ("applied", reload.applied),
@@ -237,11 +256,7 @@ impl Scrape<'_> {
         self.count(LINK_RECONNECTS, labels, link.reconnects);
         self.set(RESIDENCY_SKEW, labels, flag(link.residency_skew));
         if let Some(rate) = rate {
-            let known = |rate: Option<u64>| rate.map(|bits| bits as f64);
-            self.count(LINK_WIRE_SENT, labels, rate.wire_sent_bytes);
-            self.count(LINK_WIRE_PACKETS, labels, rate.wire_sent_packets);
-            self.set_known(LINK_RATE, labels, known(rate.bits_per_second));
-            self.set_known(LINK_RATE_IN_USE, labels, known(rate.in_use_bits_per_second));
+            self.link_rate(rate, labels);
         }
     }
 
@@ -261,6 +276,7 @@ impl Scrape<'_> {
         self.count(PLAIN_BYTES, directed, route.plain_bytes);
         self.count(WIRE_BYTES, directed, route.wire_bytes);
         self.count(BATCHES, directed, route.batches);
+        self.set_known(COMPRESSION_RATIO, directed, report.compression_ratio);
         self.set_known(CHECKPOINT_AGE, directed, report.checkpoint_age_seconds);
         let histogram = self
             .0

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::batch_sizes::{BOUNDS as BATCH_SIZE_BOUNDS, BatchSizes};
-pub use self::rate_report::RateReport;
+pub use self::rate_report::{CapStatus, LinkRateReport, RateReason, RateReport, RateStatus};
 use self::rates::Rate;
 pub use self::view::{
     CertificateStatus, CheckpointStatus, ConnectionStatus, LinkReport, LinkState, LinkStatus,
@@ -55,6 +55,8 @@ struct Inner {
     refusals: Refusals,
     store_failing: Option<watch::Receiver<bool>>,
     reloads: Option<watch::Receiver<ReloadStatus>>,
+    rates: Vec<(RegionId, RateEntry)>,
+    region_rate: Option<RateEntry>,
     stores_set_aside: u64,
     certificates: Vec<(&'static str, PathBuf)>,
     certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
@@ -63,9 +65,14 @@ struct Inner {
 #[derive(Debug)]
 struct LinkEntry {
     status: watch::Receiver<LinkStatus>,
-    rate: Option<DeclaredRate>,
     sent: Rate,
     received: Rate,
+}
+
+#[derive(Debug)]
+struct RateEntry {
+    rate: DeclaredRate,
+    status: watch::Receiver<RateStatus>,
 }
 
 #[derive(Debug)]
@@ -92,6 +99,8 @@ impl Board {
             refusals,
             store_failing: None,
             reloads: None,
+            rates: Vec::new(),
+            region_rate: None,
             stores_set_aside: 0,
             certificates: Vec::new(),
             certificates_read: None,
@@ -110,7 +119,6 @@ impl Board {
         let (sender, receiver) = watch::channel(status);
         let entry = LinkEntry {
             status: receiver,
-            rate: None,
             sent: Rate::default(),
             received: Rate::default(),
         };
@@ -118,16 +126,26 @@ impl Board {
         sender
     }
 
-    /// The rate of a link that is on the board.
-    pub fn register_rate(&self, peer: &RegionId, rate: DeclaredRate) {
-        let mut inner = self.lock();
-        let found = inner
-            .links
-            .iter_mut()
-            .find(|link| link.status.borrow().peer == *peer);
-        if let Some(link) = found {
-            link.rate = Some(rate);
-        }
+    /// The rate of the link to `peer`, told through what is returned.
+    pub fn register_rate(&self, peer: &RegionId, rate: DeclaredRate) -> watch::Sender<RateStatus> {
+        let (sender, status) = watch::channel(RateStatus::default());
+        let entry = RateEntry { rate, status };
+        self.lock().rates.push((peer.clone(), entry));
+        sender
+    }
+
+    /// The rate of all links together, told through what is returned.
+    pub fn register_region_rate(&self, rate: DeclaredRate) -> watch::Sender<RateStatus> {
+        let (sender, status) = watch::channel(RateStatus::default());
+        self.lock().region_rate = Some(RateEntry { rate, status });
+        sender
+    }
+
+    /// What decides the rate of the link to `peer` at the moment.
+    pub fn rate_status(&self, peer: &RegionId) -> Option<RateStatus> {
+        let inner = self.lock();
+        let found = inner.rates.iter().find(|(other, _)| other == peer);
+        found.map(|(_, entry)| entry.status.borrow().clone())
     }
 
     /// A route's leg, told through what is returned. Dropping that says that its driver ended.
@@ -228,7 +246,15 @@ impl Board {
                 .iter()
                 .map(|status| status.borrow().clone())
                 .collect(),
-            links: inner.links.iter().map(LinkEntry::report).collect(),
+            rate: inner
+                .region_rate
+                .as_ref()
+                .map(|entry| RateReport::new(&entry.rate, entry.status.borrow().clone())),
+            links: inner
+                .links
+                .iter()
+                .map(|link| link.report(&inner.rates))
+                .collect(),
             routes: inner.routes.iter().map(|route| route.report(now)).collect(),
             refused: inner.refusals.snapshot(),
             checkpoints: CheckpointStatus {
@@ -284,11 +310,14 @@ impl Inner {
 }
 
 impl LinkEntry {
-    fn report(&self) -> LinkReport {
+    fn report(&self, rates: &[(RegionId, RateEntry)]) -> LinkReport {
         let status = self.status.borrow().clone();
         let is_up = status.state == LinkState::Up;
+        let rate = rates.iter().find(|(peer, _)| *peer == status.peer);
         LinkReport {
-            rate: self.rate.as_ref().map(|rate| RateReport::new(rate, is_up)),
+            rate: rate.map(|(_, entry)| {
+                LinkRateReport::new(&entry.rate, entry.status.borrow().clone(), is_up)
+            }),
             status,
             sent_bytes_per_second: self.sent.per_second(),
             received_bytes_per_second: self.received.per_second(),
@@ -310,6 +339,8 @@ impl RouteEntry {
             checkpoint_age_seconds: age(status.checkpointed),
             records_per_second: self.records.per_second(),
             bytes_per_second: self.bytes.per_second(),
+            compression_ratio: (status.wire_bytes > 0)
+                .then(|| status.plain_bytes as f64 / status.wire_bytes as f64),
             status,
         }
     }

@@ -60,12 +60,15 @@ pub fn take_over(old: &Plan, new: &Plan, here: &RegionId) -> Plan {
     let is_here = |region: &&mut RegionPlan| region.id == *here;
     if let (Some(region), Some(from)) = (plan.regions.iter_mut().find(is_here), new.region(here)) {
         region.rate = from.rate;
+        region.schedule.clone_from(&from.schedule);
     }
     for link in &mut plan.links {
         if link.role_of(here).is_some()
             && let Some(from) = new.link_between(&link.listener, &link.dialer)
         {
             link.rate = from.rate;
+            link.schedule.clone_from(&from.schedule);
+            link.monthly_cap.clone_from(&from.monthly_cap);
             link.mode = from.mode;
         }
     }
@@ -87,10 +90,12 @@ fn compare_regions(old: &RegionPlan, new: &RegionPlan, changes: &mut Changes) {
         admin,
         state,
         rate,
+        schedule,
         tls,
     } = new;
     let section = format!("region.{id}");
     changes.live(old.rate != *rate, &section, "rate");
+    changes.live(old.schedule != *schedule, &section, "schedule");
     changes.restart(old.nats != *nats, &section, "nats");
     changes.restart(old.listen != *listen, &section, "listen");
     changes.restart(old.admin != *admin, &section, "admin");
@@ -123,11 +128,15 @@ fn compare_link(old: &LinkPlan, new: &LinkPlan, section: &str, changes: &mut Cha
         dialer: _, // the other of the two
         dial,
         rate,
+        schedule,
+        monthly_cap,
         mode,
         rtt,
         mtu,
     } = new;
     changes.live(old.rate != *rate, section, "rate");
+    changes.live(old.schedule != *schedule, section, "schedule");
+    changes.live(old.monthly_cap != *monthly_cap, section, "monthly_cap");
     changes.live(old.mode != *mode, section, "mode");
     changes.restart(old.listener != *listener, section, "regions");
     changes.restart(old.dial != *dial, section, "dial");

@@ -19,6 +19,7 @@ mod check;
 pub mod address;
 pub mod change;
 pub mod plan;
+pub mod schedule;
 pub mod secret;
 pub mod unit;
 

@@ -10,6 +10,7 @@ use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::subject::{SubjectFilter, SubjectSet};
 
 use crate::address::{HostPort, NatsUrl};
+use crate::schedule::{MonthlyCap, Schedule};
 use crate::secret::SecretPath;
 use crate::unit::{ByteSize, Rate};
 
@@ -38,6 +39,8 @@ pub struct RegionPlan {
     pub state: PathBuf,
     /// What all links of the sidecar together may send on the wire; none: the sum of what each may.
     pub rate: Option<Rate>,
+    /// When it is another one.
+    pub schedule: Schedule,
     /// Who the sidecar is towards its peers.
     pub tls: PeerTls,
 }
@@ -95,6 +98,10 @@ pub struct LinkPlan {
     pub dial: HostPort,
     /// Wire rate each way that must never be exceeded; none means: find out by probing.
     pub rate: Option<Rate>,
+    /// When it is another one.
+    pub schedule: Schedule,
+    /// How much either end may send in a month; none: any amount.
+    pub monthly_cap: Option<MonthlyCap>,
     /// How the link treats its path.
     pub mode: LinkMode,
     /// Round trip time that windows are first sized by.

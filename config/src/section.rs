@@ -6,6 +6,7 @@ mod link;
 mod rate;
 mod region;
 mod route;
+mod schedule;
 
 use causeway_proto::id::{FleetName, RegionId};
 

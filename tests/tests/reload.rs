@@ -131,3 +131,59 @@ async fn a_broken_file_changes_nothing_and_names_every_error() -> Result<()> {
     regions.publish(500).await?;
     regions.verify().await
 }
+
+#[tokio::test]
+async fn a_cap_holds_records_back_until_it_is_raised_and_survives_kill_9() -> Result<()> {
+    let mut regions = running().await?;
+    let cap = |bytes: &str| format!("monthly_cap = {{ bytes = \"{bytes}\" }}");
+    let slow = format!("rate = \"256 kbit/s\"\n{}", cap("40 kB"));
+    regions.edit_fleet("rate = \"200 Mbit/s\"", &slow)?;
+    regions.reload("us").await?;
+    // At that rate they take half a minute, the cap a second or two.
+    regions.publish(60_000).await?;
+    let reached = |status: &Value| status["links"][0]["rate"]["cap"]["state"] == "reached";
+    let held = regions.await_status("us", reached).await?;
+    let link = &held["links"][0];
+    ensure!(link["state"] == "up", "{link}");
+    ensure!(link["rate"]["reason"] == "monthly_cap", "{link}");
+    let lag = &held["routes"][0]["lag_records"];
+    ensure!(lag.as_u64().is_some_and(|lag| lag > 1_000), "{held}");
+    let (_, metrics) = regions.ask("us", "GET /metrics").await?;
+    ensure!(metrics.contains("causeway_link_cap_reached{peer=\"eu\"} 1"));
+    // A command is answered once all before it is on disk, the count with it. (Without one, 10 s may be lost.)
+    let (status, answer) = regions.ask("us", "POST /routes/orders/resume").await?;
+    ensure!(status == 200, "{answer}");
+    // A new process is held from its first look on.
+    regions.kill_and_start_sidecar("us").await?;
+    let again = regions
+        .await_status("us", |status| status["links"][0]["state"] == "up")
+        .await?;
+    ensure!(reached(&again), "{again}");
+    regions.edit_fleet(&cap("40 kB"), &cap("1 TB"))?;
+    regions.edit_fleet("rate = \"256 kbit/s\"", "rate = \"200 Mbit/s\"")?;
+    let (status, answer) = regions.reload("us").await?;
+    ensure!(status == 200, "{answer}");
+    let live = ["link[0].monthly_cap", "link[0].rate"];
+    ensure!(answer["changed"] == json!(live), "{answer}");
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_reloaded_holds_at_once() -> Result<()> {
+    let regions = running().await?;
+    let before = regions.status("us").await?;
+    // The whole day, so that it does not matter when the test runs.
+    let windows = "rate = \"200 Mbit/s\"\ntimezone = \"Europe/Berlin\"\n\
+                   schedule = [{ from = \"00:00\", to = \"24:00\", rate = \"7 Mbit/s\" }]";
+    regions.edit_fleet("rate = \"200 Mbit/s\"", windows)?;
+    regions.reload("us").await?;
+    let after = regions.status("us").await?;
+    ensure!(*rate(&after) == 7_000_000, "{after}");
+    let told = &after["links"][0]["rate"];
+    ensure!(
+        told["reason"] == "schedule" && told["window"] == 0,
+        "{told}"
+    );
+    ensure!(session(&before) == session(&after), "{before}\n{after}");
+    Ok(())
+}

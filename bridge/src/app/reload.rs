@@ -1,4 +1,5 @@
-//! The task that reads the fleet file again, on SIGHUP or when the admin address asks.
+//! The task that keeps rates by clock and cap, and reads the fleet file again on SIGHUP or when the admin
+//! address asks.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::time::Duration;
 use causeway_config::change::{changes, take_over};
 use causeway_config::{Loaded, Plan};
 use causeway_proto::id::RegionId;
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::build;
 use super::rates::Rates;
+use crate::checkpoint::CheckpointWriter;
 use crate::clock::now_unix_seconds;
 use crate::command::{RouteCommand, RouteControl};
 use crate::reload::{ReloadAsked, ReloadOutcome, ReloadReport, ReloadStatus};
@@ -31,6 +34,7 @@ pub(super) struct Reloader {
     pub(super) asked: mpsc::Receiver<ReloadAsked>,
     pub(super) hangups: Signal,
     pub(super) told: watch::Sender<ReloadStatus>,
+    pub(super) store: CheckpointWriter,
 }
 
 /// SIGHUP would end the process from now on no more.
@@ -39,13 +43,18 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 }
 
 impl Reloader {
-    /// Runs until the process ends.
-    pub(super) async fn run(mut self) {
+    /// Runs until it is told to stop, and then keeps what was counted.
+    pub(super) async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
         loop {
+            let next = self.look(false).await;
             let asked = tokio::select! {
+                _ = &mut stopping => {
+                    self.look(true).await;
+                    return;
+                }
                 Some(asked) = self.asked.recv() => Some(asked),
                 Some(()) = self.hangups.recv() => None,
-                else => return,
+                () = sleep(next) => continue,
             };
             let report = self.reload().await;
             log(&report);
@@ -55,6 +64,16 @@ impl Reloader {
                 let _ = asked.send(report); // nobody may wait for it any more
             }
         }
+    }
+
+    /// Looks at the clock, and hands on what is to be remembered. Returns when to look again.
+    async fn look(&mut self, is_last: bool) -> Duration {
+        let now = Timestamp::now();
+        let next = self.rates.look(now);
+        for (key, value) in self.rates.due(now, is_last) {
+            self.store.put(key, value).await;
+        }
+        next
     }
 
     async fn reload(&mut self) -> ReloadReport {
@@ -91,7 +110,7 @@ impl Reloader {
     async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
         let found = changes(&self.runs, &loaded.plan, &self.here);
         let runs = take_over(&self.runs, &loaded.plan, &self.here);
-        self.rates.follow(&runs);
+        self.rates.follow(&runs, Timestamp::now());
         self.prioritise(&runs).await;
         self.runs = Arc::new(runs);
         ReloadReport {

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ struct Declared {
     /// Bits a second; 0 stands for undeclared.
     rate: AtomicU64,
     mode: AtomicU8,
+    is_held: AtomicBool,
     /// What the newest connection's controller says; 0 before there was one.
     in_use: AtomicU64,
     sent: Sent,
@@ -60,6 +61,16 @@ impl DeclaredRate {
         self.0.mode.store(mode as u8, Ordering::Relaxed);
     }
 
+    /// Lets no batch leave from now on, or lets them leave again. Acknowledgements and pulse go on.
+    pub fn hold(&self, is_held: bool) {
+        self.0.is_held.store(is_held, Ordering::Relaxed);
+    }
+
+    /// Whether no batch may leave.
+    pub fn is_held(&self) -> bool {
+        self.0.is_held.load(Ordering::Relaxed)
+    }
+
     /// Whether both are the same link's rate.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -83,6 +94,12 @@ impl DeclaredRate {
     /// Bytes that the link sent since the process began, IP and UDP headers included.
     pub fn sent_bytes(&self) -> u64 {
         self.0.sent.bytes.load(Ordering::Relaxed)
+    }
+
+    /// As if the link had sent so many bytes.
+    #[cfg(test)]
+    pub(crate) fn add_sent(&self, bytes: u64) {
+        self.0.sent.add(bytes, 1);
     }
 
     /// Packets that the link sent since the process began.

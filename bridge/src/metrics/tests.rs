@@ -4,7 +4,7 @@ use causeway_proto::id::{RegionId, RouteName, StreamName};
 
 use super::*;
 use crate::link::{DeclaredRate, Refusals};
-use crate::status::{Board, LinkStatus, OutcomeCounts, RouteStatus};
+use crate::status::{Board, CapStatus, LinkStatus, OutcomeCounts, RateReason, RouteStatus};
 
 fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -34,7 +34,18 @@ fn busy() -> StatusReport {
         status.sent_bytes = 1234;
     });
     let rate = DeclaredRate::new(Some(20_000_000));
-    board.register_rate(&region("us"), rate);
+    let told = board.register_rate(&region("us"), rate);
+    told.send_modify(|status| {
+        status.reason = RateReason::MonthlyCap;
+        status.cap = Some(CapStatus {
+            limit_bytes: 1000,
+            warn_bytes: 800,
+            used_bytes: 1001,
+            state: "reached",
+            resets_at: 1_800_000_000.0,
+        });
+    });
+    let _region = board.register_region_rate(DeclaredRate::new(Some(30_000_000)));
     let out = board.register_route(route(RouteDirection::Out));
     out.send_modify(|status| {
         status.state = RouteState::CatchingUp;
@@ -51,6 +62,7 @@ fn busy() -> StatusReport {
             pending: 2,
             ..OutcomeCounts::default()
         };
+        (status.plain_bytes, status.wire_bytes) = (4000, 1000);
         status.denied_by_class.insert("gdpr".into(), 1);
         for records in [1, 3, 4, 500] {
             status.batch_sizes.add(records);
@@ -87,6 +99,13 @@ async fn a_scrape_says_what_the_report_says() {
         r#"causeway_link_rate_bits_per_second{peer="us"} 20000000"#,
         r#"causeway_link_rate_in_use_bits_per_second{peer="us"} 19000000"#,
         r#"causeway_reloads_total{outcome="refused"} 0"#,
+        r#"causeway_link_rate_reason{peer="us",reason="monthly_cap"} 1"#,
+        r#"causeway_link_rate_reason{peer="us",reason="schedule"} 0"#,
+        r#"causeway_link_cap_used_bytes{peer="us"} 1001"#,
+        r#"causeway_link_cap_warning{peer="us"} 1"#,
+        r#"causeway_link_cap_reached{peer="us"} 1"#,
+        "causeway_region_rate_bits_per_second 30000000",
+        r#"causeway_compression_ratio{route="orders",peer="us",direction="out"} 4"#,
         "causeway_reload_ok 1",
         r#"causeway_nats_up{connection="source"} 1"#,
         r#"causeway_route_state{route="orders",peer="us",direction="out",state="catching_up"} 1"#,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use causeway_proto::id::RegionId;
 
 use super::read_regions;
+use super::schedule::{self, Calendar};
 use crate::address::HostPort;
 use crate::error::Place;
 use crate::plan::{LinkMode, LinkPlan};
@@ -22,6 +23,7 @@ pub(crate) struct LinkDraft {
     pub(crate) regions: Option<[Placed<RegionId>; 2]>,
     pub(crate) dial: Option<Placed<HostPort>>,
     rate: Option<Rate>,
+    calendar: Calendar,
     mode: LinkMode,
     rtt: Option<Duration>,
     mtu: Option<u16>,
@@ -36,6 +38,8 @@ impl LinkDraft {
             dialer: dialer.value,
             dial: self.dial?.value,
             rate: self.rate,
+            schedule: self.calendar.schedule,
+            monthly_cap: self.calendar.cap,
             mode: self.mode,
             rtt: self.rtt,
             mtu: self.mtu,
@@ -81,6 +85,7 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
             .required("dial")
             .and_then(|value| value.parse(str::parse::<HostPort>)),
         rate,
+        calendar: schedule::read_with_cap(table),
         mode: mode.map_or(unsaid, |mode| mode.value),
         rtt,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),

@@ -9,6 +9,7 @@ use crate::address::{InvalidAddress, NatsUrl};
 use crate::error::Place;
 use crate::plan::{NatsPlan, NatsTls, PeerTls, RegionPlan};
 use crate::read::{Placed, Table, Value};
+use crate::schedule::Schedule;
 use crate::secret::SecretPath;
 use crate::unit::Rate;
 
@@ -21,6 +22,7 @@ pub(crate) struct RegionDraft {
     pub(crate) admin: Option<Placed<SocketAddr>>,
     pub(crate) state: Option<Placed<PathBuf>>,
     rate: Option<Rate>,
+    schedule: Schedule,
     nats: Option<NatsPlan>,
     tls: Option<PeerTls>,
 }
@@ -35,6 +37,7 @@ impl RegionDraft {
             admin: self.admin?.value,
             state: self.state?.value,
             rate: self.rate,
+            schedule: self.schedule,
             tls: self.tls?,
         })
     }
@@ -70,6 +73,7 @@ pub(super) fn read((name, value): (Placed<String>, Value<'_>)) -> Option<RegionD
             .and_then(|value| value.parse(str::parse::<SocketAddr>)),
         state: table.required("state").and_then(|value| value.path()),
         rate: super::rate::read(&table),
+        schedule: super::schedule::read(&table).schedule,
         nats: table
             .required("nats")
             .and_then(|value| read_nats(&value.table()?)),

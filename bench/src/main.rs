@@ -36,6 +36,14 @@ enum Command {
     WanAccuracy(wan::AccuracyOptions),
     /// Causeway and native replication on the same emulated links. Needs root, and the release binary of `causeway`.
     Wan(wan::WanOptions),
+    /// Live records on one route while another one catches up on the same link. Needs root.
+    WanLanes(wan::LanesOptions),
+    /// What comes of a cut, while records go on. Needs root.
+    WanCut(wan::CutOptions),
+    /// A link that is full for minutes: how steadily it moves. Needs root.
+    WanSteady(wan::SteadyOptions),
+    /// A hub with many idle links and routes: CPU and memory. Needs root.
+    Hub(wan::HubOptions),
 }
 
 /// What all measurements share.
@@ -71,6 +79,10 @@ fn main() -> ExitCode {
         ),
         Command::WanAccuracy(accuracy) => wan::accuracy(&accuracy, options.json),
         Command::Wan(wan) => wan::compare(&wan, &options),
+        Command::WanLanes(lanes) => wan::lanes(&lanes, &options),
+        Command::WanCut(cut) => wan::cut(&cut, &options),
+        Command::WanSteady(steady) => wan::steady(&steady, &options),
+        Command::Hub(hub) => wan::hub(&hub, &options),
     };
     match done {
         Ok(code) => code,

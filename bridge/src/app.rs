@@ -35,7 +35,7 @@ use self::rates::Rates;
 use self::reload::Reloader;
 use crate::admin::{self, Admin};
 use crate::checkpoint::{CheckpointWriter, SledStore};
-use crate::link::{Identity, Listener, PathHints, Refusals, TlsFiles};
+use crate::link::{Dialer, Identity, Listener, PathHints, Refusals, TlsFiles};
 use crate::reload::ReloadControl;
 use crate::session::RouteHandle;
 use crate::shutdown::{self, GRACE_DEFAULT, Shutdown};
@@ -188,16 +188,19 @@ fn start_links(
             mtu: link.mtu,
             shaping: shaping.clone(),
         };
-        let ends = match role {
-            LinkRole::Dials => {
-                let address = link.dial.to_string();
-                Ends::dial(identity.clone(), peer.clone(), address, hints)
-            }
-            LinkRole::Listens => {
-                let (sender, receiver) = mpsc::channel(4);
-                callers.insert(peer.clone(), (hints, sender));
-                Ends::Listen(receiver)
-            }
+        let dialer = link.dialled_from(&own.id).map(|address| {
+            let (identity, address) = (identity.clone(), address.to_string());
+            Dialer::new(identity, peer.clone(), address, hints.clone())
+        });
+        let called = (role != LinkRole::Dials).then(|| {
+            let (sender, receiver) = mpsc::channel(4);
+            callers.insert(peer.clone(), (hints, sender));
+            receiver
+        });
+        let ends = Ends {
+            dialer,
+            callers: called,
+            goes_first: link.dialer == own.id,
         };
         let task = LinkTask {
             teller: LinkTeller::new(peer.clone(), board),

@@ -131,6 +131,16 @@ impl Control {
         read_stream(&answer).ok_or(ControlError::Malformed(subject))
     }
 
+    /// Names of streams whose subjects overlap with a filter; a server names up to 1,024 of them.
+    pub async fn streams_sharing(&self, subject: &str) -> Result<Vec<String>, ControlError> {
+        let question = json!({ "subject": subject });
+        let answer = self.ask("STREAM.NAMES", &question).await?;
+        let names = answer["streams"].as_array().into_iter().flatten();
+        Ok(names
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// Creates a stream.
     pub async fn create_stream(&self, config: &Value) -> Result<StreamInfo, ControlError> {
         let name = config["name"].as_str().unwrap_or_default();

@@ -18,6 +18,7 @@ mod socket;
 mod tls;
 mod transport;
 
+pub(crate) use connection::close;
 pub use connection::{ControlSender, IncomingBatch, LinkGone, Session};
 pub use copies::CopySender;
 pub use endpoint::{DialError, Dialer, Listener, Refusals};

@@ -28,14 +28,14 @@ use tokio::time::interval;
 
 use self::egress::{Egress, OFFERS, Offer};
 pub use self::end::SessionEnd;
-pub use self::hello::shake_hands;
+pub use self::hello::{greet, hear};
 pub use self::port::{Direction, Port, RouteEvent, RouteHandle, SessionGone};
 use crate::link::{IncomingBatch, Session as Connection};
 
 /// Frames that may wait for the control stream.
 const CONTROL_QUEUE: usize = 256;
 /// A peer that has not said `Hello` by then is not a peer.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A session that shook hands. Runs until the connection or the protocol ends.
@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
                 frames: self.frames_tx.clone(),
                 offers: self.offers.clone(),
                 next_lane: Arc::clone(&self.next_lane),
+                pace: Arc::clone(&self.connection.pace),
             };
             self.tell(driver, RouteEvent::Up(port))?;
             tracing::debug!(route = %route.name, "route has a session");
@@ -118,6 +119,16 @@ impl<'a> Session<'a> {
     async fn serve(&mut self, stop: &Notify, observe: &impl Fn(&Connection)) -> SessionEnd {
         let mut ping = interval(PING_INTERVAL);
         let mut second = interval(Duration::from_secs(1));
+        let (frame, batch) = self.connection.take_seen();
+        let seen = frame
+            .map(Action::FromPeer)
+            .into_iter()
+            .chain(batch.map(Action::Batch));
+        for action in seen {
+            if let Err(end) = self.apply(action).await {
+                return end;
+            }
+        }
         loop {
             let action = tokio::select! {
                 biased;

@@ -127,6 +127,7 @@ fn compare_link(old: &LinkPlan, new: &LinkPlan, section: &str, changes: &mut Cha
         listener,
         dialer: _, // the other of the two
         dial,
+        dial_back,
         rate,
         schedule,
         monthly_cap,
@@ -140,6 +141,7 @@ fn compare_link(old: &LinkPlan, new: &LinkPlan, section: &str, changes: &mut Cha
     changes.live(old.mode != *mode, section, "mode");
     changes.restart(old.listener != *listener, section, "regions");
     changes.restart(old.dial != *dial, section, "dial");
+    changes.restart(old.dial_back != *dial_back, section, "dial_back");
     changes.restart(old.rtt != *rtt, section, "rtt");
     changes.restart(old.mtu != *mtu, section, "mtu");
 }

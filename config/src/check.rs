@@ -4,10 +4,13 @@
 //! names everything. Only where syntax errors may have hidden sections are these checks left out:
 //! half of what they would say were false.
 
+mod created;
 mod links;
 mod residency;
 mod routes;
 mod targets;
+
+pub use self::created::{SubjectRefusal, subject_refusal};
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -33,6 +36,7 @@ pub(crate) fn into_plan(drafts: Drafts, report: &Report) -> Option<Plan> {
     links::check(&drafts, report);
     routes::check(&drafts, report);
     targets::check(&drafts, report);
+    created::warn(&drafts, report);
     if report.has_errors() {
         return None;
     }

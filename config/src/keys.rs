@@ -82,6 +82,7 @@ pub const KEYS: &[Key] = &[
         "required",
     ),
     key("link.dial", "HOST:PORT, where the first of the two regions is reached", "required"),
+    key("link.dial_back", "HOST:PORT, where the second of the two regions is reached", "none"),
     key("link.rate", "a rate from 16 kbit/s to 1 Tbit/s, such as \"50 Mbit/s\"", "none"),
     key("link.mode", "\"declared\", \"adaptive\" or \"scavenger\"", "\"declared\" with a rate, else \"adaptive\""),
     key("link.timezone", "the name of a time zone, such as \"Europe/Berlin\"", "\"UTC\""),

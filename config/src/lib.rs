@@ -31,6 +31,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use check::{SubjectRefusal, subject_refusal};
 pub use error::{ConfigError, ConfigErrors, Location, Place, Warning};
 pub use plan::{
     CreatePlan, ExactlyOnce, Fence, LinkMode, LinkPlan, LinkRole, NatsPlan, Plan, Priority,

@@ -92,10 +92,12 @@ pub struct PeerTls {
 pub struct LinkPlan {
     /// The region whose sidecar is dialled.
     pub listener: RegionId,
-    /// The region whose sidecar dials.
+    /// The region whose sidecar dials, and whose dials go first where both do.
     pub dialer: RegionId,
     /// Where the dialler reaches the listener.
     pub dial: HostPort,
+    /// Where the listener reaches the dialler, where it dials too: either side then brings the link up.
+    pub dial_back: Option<HostPort>,
     /// Wire rate each way that must never be exceeded; none means: find out by probing.
     pub rate: Option<Rate>,
     /// When it is another one.
@@ -123,8 +125,18 @@ impl LinkPlan {
     /// What that region does on the link.
     pub fn role_of(&self, region: &RegionId) -> Option<LinkRole> {
         match region {
+            region if ![&self.listener, &self.dialer].contains(&region) => None,
+            _ if self.dial_back.is_some() => Some(LinkRole::Both),
             region if *region == self.listener => Some(LinkRole::Listens),
-            region if *region == self.dialer => Some(LinkRole::Dials),
+            _ => Some(LinkRole::Dials),
+        }
+    }
+
+    /// Where that region dials the other, if it does.
+    pub fn dialled_from(&self, region: &RegionId) -> Option<&HostPort> {
+        match region {
+            region if *region == self.listener => self.dial_back.as_ref(),
+            region if *region == self.dialer => Some(&self.dial),
             _ => None,
         }
     }
@@ -148,6 +160,8 @@ pub enum LinkRole {
     Listens,
     /// Dials, and dials again.
     Dials,
+    /// Dials and is dialled; one connection stands.
+    Both,
 }
 
 /// One leg of a route: one source stream to one target region. A route of the file with several

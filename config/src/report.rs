@@ -73,6 +73,7 @@ fn links_table(plan: &Plan) -> TextTable {
         listener,
         dialer,
         dial,
+        dial_back,
         rate,
         schedule,
         monthly_cap,
@@ -80,13 +81,17 @@ fn links_table(plan: &Plan) -> TextTable {
         ..
     } in plan.links()
     {
-        table.row([
-            listener.to_string(),
-            dialer.to_string(),
-            dial.to_string(),
-            describe_rate(*rate, schedule, monthly_cap.is_some()),
-            rtt.map_or("measured".to_owned(), |rtt| format!("{rtt:?}")),
-        ]);
+        let forth = Some((listener, dialer, dial));
+        let back = dial_back.as_ref().map(|back| (dialer, listener, back));
+        for (listens, dials, at) in forth.into_iter().chain(back) {
+            table.row([
+                listens.to_string(),
+                dials.to_string(),
+                at.to_string(),
+                describe_rate(*rate, schedule, monthly_cap.is_some()),
+                rtt.map_or("measured".to_owned(), |rtt| format!("{rtt:?}")),
+            ]);
+        }
     }
     table
 }

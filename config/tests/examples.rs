@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use causeway_config::{Loaded, Writers, report};
+use causeway_config::{LinkRole, Loaded, Writers, report};
 use causeway_proto::id::RegionId;
 use causeway_proto::residency::{DenyReason, Verdict};
 use causeway_proto::subject::SubjectFilter;
@@ -35,7 +35,7 @@ fn all_are_sound_and_without_warning() {
         );
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }
 
 #[test]
@@ -80,6 +80,23 @@ fn a_route_to_three_regions_has_three_legs() {
         3
     );
     assert_eq!(plan.links_of(&hub).count(), 3);
+}
+
+#[test]
+fn behind_firewalls_both_dial() {
+    let plan = load("behind-firewalls.toml").plan;
+    let (office, plant) = (region("office"), region("plant"));
+    let link = plan.link_between(&office, &plant).unwrap();
+    for (here, there) in [(&office, "plant"), (&plant, "office")] {
+        assert_eq!(plan.links_of(here).next().unwrap().0, LinkRole::Both);
+        let address = link.dialled_from(here).unwrap().to_string();
+        assert_eq!(address, format!("causeway.{there}.example:7443"));
+    }
+    let report = report::describe(&plan);
+    assert!(
+        report.contains("plant    office  causeway.plant.example:7443"),
+        "{report}"
+    );
 }
 
 #[test]

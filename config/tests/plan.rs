@@ -156,6 +156,8 @@ fn regions_and_links() {
     assert_eq!(plan.links_of(&eu).next().unwrap().0, LinkRole::Dials);
     assert_eq!(link.peer_of(&us), Some(&eu));
     assert_eq!(link.peer_of(&region("asia")), None);
+    assert_eq!(link.dialled_from(&eu), Some(&link.dial));
+    assert_eq!(link.dialled_from(&us), None);
     let nats = &plan.region(&us).unwrap().nats;
     assert!(matches!(&nats.urls[0].auth, Some(NatsAuth::UserPassword(user, _)) if user == "app"));
     assert_eq!(nats.urls[1].to_string(), "tls://[::1]:4333");
@@ -258,6 +260,32 @@ fn sharing_a_machine_is_a_warning() {
 fn a_password_in_clear_is_a_warning() {
     let remote = fleet("").replace("@127.0.0.1,", "@nats.example.com,");
     warns(&remote, "may cross the network in clear");
+}
+
+#[test]
+fn what_a_server_will_not_create_is_a_warning() {
+    let create = |stream: &str, target: &str, subjects: &str| {
+        format!("stream = {stream:?}\ntarget = {target:?}\nsubjects = [{subjects}]\ncreate = true")
+    };
+    let all = route("r", "us", "eu", "stream = \"A\"\ncreate = true");
+    let why =
+        "\">\" would be a subject of the new stream A, but a server gives no stream every subject";
+    warns(&fleet(&all), why);
+    let wild = route("r", "us", "eu", &create("A", "A", "\"*.>\""));
+    warns(
+        &fleet(&wild),
+        "it takes in $JS.>, which nats-server 2.15 keeps for itself",
+    );
+    let one = route("r", "us", "eu", &create("A", "C", "\"a.*.new\""));
+    let two = route("s", "us", "eu", &create("B", "C", "\"a.b.>\""));
+    let why = "\"a.b.>\" and \"a.*.new\" would both be subjects of the new stream C";
+    warns(&fleet(&format!("{one}{two}")), why);
+    let local = route("s", "eu", "us", "stream = \"B\"\nsubjects = [\"a.>\"]");
+    let why =
+        "\"a.*.new\" would be a subject of the new stream C in eu, where B has \"a.>\" already";
+    warns(&fleet(&format!("{one}{local}")), why);
+    let sound = load(&fleet(&format!("{one}{}", local.replace("a.>", "b.>"))));
+    assert!(sound.warnings.is_empty(), "{:?}", sound.warnings);
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! | bulk | by weight, the smallest |
 //!
 //! Weights share what strict priority leaves, by bytes: [`WEIGHT_LIVE`] : [`WEIGHT_NORMAL`] :
-//! [`WEIGHT_BULK`]. Within a class, lanes go by turns, equal in bytes. A class with nothing on offer
+//! [`WEIGHT_BULK`]. Within a class, lanes go by turns, batch by batch, equal in bytes. A class with nothing on offer
 //! lends its share to the others, and claims nothing back later.
 
 use std::time::Duration;
@@ -53,8 +53,49 @@ pub const CHUNK_LEN_MIN: usize = 1200;
 /// See [`CHUNK_LEN_MAX`].
 pub const CHUNK: Duration = Duration::from_millis(5);
 
+/// The link takes a batch in this time, even where nothing compresses: the later it is decided who goes next, the
+/// better.
+const BATCH: Duration = Duration::from_millis(50);
+/// Plain bytes of a batch where the link does not bound it.
+pub const BATCH_LEN_MAX: usize = 256 * 1024;
+/// Where [`BATCH`] is very little: below the first, heads cost more than they carry; below the second,
+/// compression suffers, so up to a second of the link is taken for it.
+const BATCH_LEN_MIN: usize = 4 * 1024;
+const BATCH_LEN_SMALL: usize = 16 * 1024;
+
+/// Plain bytes after which a batch is full, on a link of so many bits a second whose lane compresses so many
+/// times. Without a rate, [`BATCH_LEN_MAX`].
+pub fn batch_len_max(rate: Option<u64>, ratio: u64) -> usize {
+    let Some(rate) = rate else {
+        return BATCH_LEN_MAX;
+    };
+    let bytes = |time: u128| {
+        let bytes = u128::from(rate) * time * u128::from(ratio) / 8_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    };
+    let least = bytes(1000).clamp(BATCH_LEN_MIN, BATCH_LEN_SMALL);
+    bytes(BATCH.as_millis()).clamp(least, BATCH_LEN_MAX)
+}
+
 const _: () = assert!(LIVE_SHARE_PERCENT < 100, "others get something");
 const _: () = assert!(
     CHUNK.as_millis() < UNSENT.as_millis() && CHUNK.as_millis() < LIVE_BURST.as_millis(),
     "a chunk is a part of what waits and of a burst"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_takes_the_link_a_twentieth_of_a_second_between_its_bounds() {
+        assert_eq!(batch_len_max(None, 1), 256 * 1024);
+        assert_eq!(batch_len_max(Some(100_000_000), 1), 256 * 1024);
+        assert_eq!(batch_len_max(Some(10_000_000), 1), 62_500);
+        assert_eq!(batch_len_max(Some(10_000_000), 4), 250_000);
+        assert_eq!(batch_len_max(Some(1_000_000), 1), 16 * 1024);
+        assert_eq!(batch_len_max(Some(50_000), 1), 6_250);
+        assert_eq!(batch_len_max(Some(16_000), 1), 4 * 1024);
+        assert_eq!(batch_len_max(Some(u64::MAX), u64::MAX), 256 * 1024);
+    }
+}

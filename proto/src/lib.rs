@@ -21,6 +21,7 @@ mod wire;
 // Who may say what when.
 pub mod blame;
 pub mod checkpoint;
+pub mod contest;
 pub mod handshake;
 pub mod headers;
 pub mod lanes;

@@ -234,6 +234,11 @@ impl Sender {
         }
     }
 
+    /// Changes how large a batch may become: the link's rate, or what it saves, is another now.
+    pub fn set_batch_len_max(&mut self, len: usize) {
+        self.config.batch_len_max = len;
+    }
+
     /// Plain bytes after which a batch is full.
     pub fn batch_len_max(&self) -> usize {
         self.config.batch_len_max

@@ -1,7 +1,7 @@
 //! Links in virtual time: quinn's protocol, our controller and our shaper, without a socket or a clock.
 //!
 //! A [`Bed`] is one path, both directions of it, and the connections that share it. Each connection has a
-//! sender that always has a batch to send (256 KiB, a uni stream each, as the sidecar does it) and a
+//! sender that always has a batch to send (256 KiB, a uni stream each, as the sidecar does it; or see [`Load`]) and a
 //! receiver that reads every stream as it comes. Both ends run the sidecar's own controller and its own
 //! `Shaper`; only the socket is missing. Ten seconds of 100 Mbit/s take about one of CPU.
 
@@ -23,6 +23,24 @@ pub const PAYLOAD_MAX: u64 = 1452;
 pub const PACKET_MAX: u64 = PAYLOAD_MAX + 28;
 /// Of a full packet, what is data: the rest are headers of IP, UDP, QUIC and its stream frame.
 pub const PAYLOAD_SHARE: f64 = 1412.0 / 1480.0;
+
+/// What a sender has to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing at all.
+    Nothing,
+    /// Always another batch.
+    Saturating,
+    /// Batches while less than so many bytes are unacknowledged: what a receiver's credit does.
+    Credit(usize),
+    /// A small batch now and then: fresh records.
+    Trickle {
+        /// Bytes of a batch.
+        len: usize,
+        /// Time between two.
+        every: Duration,
+    },
+}
 
 /// One connection's two ends.
 struct Pair {
@@ -114,6 +132,21 @@ impl Bed {
         let (sender, receiver) = End::pair(self.epoch, self.now, hints, number as u64);
         self.pairs.push(Pair { sender, receiver });
         number
+    }
+
+    /// Changes what a connection has to send.
+    pub fn load(&mut self, connection: usize, load: Load) {
+        self.pairs[connection].sender.set_load(load);
+    }
+
+    /// Time since the bed began.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Bits a second that a sender's controller allows.
+    pub fn pace(&self, connection: usize) -> u64 {
+        self.pairs[connection].sender.pace().unwrap_or(0)
     }
 
     /// Changes the path from sender to receiver.

@@ -4,22 +4,25 @@
 //! that loss, repetition and order show at the target without looking at anything of ours.
 
 mod operator;
+mod records;
+mod setup;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use async_nats::jetstream::{self, consumer, stream};
 use causeway::demo::process::Process;
-use causeway::demo::provision::{nats_server, nats_server_version};
 use causeway::demo::relay::{Relay, RelayOptions};
-use causeway::demo::server::{Server, ServerOptions, free_port};
+use causeway::demo::server::{Server, free_port};
 use causeway::wan::Profile;
-use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
+
+pub use self::records::{jetstream_of, publish, read_numbers};
+pub use self::setup::{Dials, Setup};
+use self::setup::{free_udp_port, start_server};
 
 /// Long enough for two busy cores; a test that is well never waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -27,39 +30,8 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub const SOURCE: &str = "ORDERS";
 /// The target stream, in region eu.
 pub const TARGET: &str = "ORDERS_COPY";
-
-/// What a test wants to be different.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Further lines of the route.
-    pub route: String,
-    /// Release of the source's server; the pinned one where none is named.
-    pub source_version: Option<&'static str>,
-    /// Release of the target's server; the pinned one where none is named.
-    pub target_version: Option<&'static str>,
-    /// Whether the source stream takes `Nats-Rollup`.
-    pub source_rolls_up: bool,
-    /// One-way delay and loss in packets per million of the WAN.
-    pub wan: (Duration, u32),
-    /// Region in the certificate of the eu sidecar.
-    pub eu_certificate: &'static str,
-    /// How the target stream is created by the test; none: the route creates it.
-    pub target: Option<stream::Config>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            route: String::new(),
-            source_version: None,
-            target_version: None,
-            source_rolls_up: false,
-            wan: (Duration::from_millis(1), 0),
-            eu_certificate: "eu",
-            target: None,
-        }
-    }
-}
+/// What the source stream's subjects begin with.
+const SUBJECTS: &str = "orders";
 
 /// See the module.
 pub struct TwoRegions {
@@ -74,6 +46,9 @@ pub struct TwoRegions {
     eu_sidecar: Option<Process>,
     admin: [u16; 2],
     listen: u16,
+    eu_listen: u16,
+    /// Takes datagrams and never answers.
+    wall: UdpSocket,
     published: u64,
 }
 
@@ -106,88 +81,15 @@ impl TwoRegions {
             eu_sidecar: None,
             admin,
             listen,
+            eu_listen: free_udp_port()?,
+            wall: UdpSocket::bind("127.0.0.1:0")?,
             published: 0,
         };
-        regions.write_fleet(&setup, listen)?;
+        regions.write_fleet(&setup)?;
         regions.create_streams(&setup).await?;
         regions.start_sidecar("us")?;
         regions.start_sidecar("eu")?;
         Ok(regions)
-    }
-
-    fn write_fleet(&self, setup: &Setup, listen: u16) -> Result<()> {
-        let create = match setup.target {
-            Some(_) => "",
-            None => "create = { duplicate_window = \"100ms\" }",
-        };
-        let [us_admin, eu_admin] = self.admin;
-        let fleet = format!(
-            r#"
-[fleet]
-name = "test"
-[region.us]
-nats = {{ url = "{us}" }}
-listen = "127.0.0.1:{listen}"
-admin = "127.0.0.1:{us_admin}"
-state = "state-us"
-tls = {{ cert = "pki/us.pem", key = "pki/us.key", ca = "pki/ca.pem" }}
-[region.eu]
-nats = {{ url = "{eu}" }}
-admin = "127.0.0.1:{eu_admin}"
-state = "state-eu"
-tls = {{ cert = "pki/{cert}.pem", key = "pki/{cert}.key", ca = "pki/ca.pem" }}
-[[link]]
-regions = ["us", "eu"]
-dial = "{dial}"
-rate = "200 Mbit/s"
-[[class]]
-name = "open"
-subjects = ["orders.>"]
-regions = "any"
-[[class]]
-name = "personal"
-subjects = ["pii.>"]
-regions = ["us"]
-[[route]]
-name = "orders"
-from = "us"
-to = ["eu"]
-stream = "{SOURCE}"
-target = "{TARGET}"
-subjects = ["orders.>", "pii.>"]
-{create}
-{route}
-"#,
-            us = self.us.url(),
-            eu = self.eu.url(),
-            cert = setup.eu_certificate,
-            dial = self.relay.address(),
-            route = setup.route,
-        );
-        std::fs::write(self.fleet(), fleet)?;
-        let pki = self.directory.path().join("pki");
-        let regions = ["us", "eu"].map(causeway_proto::id::RegionId::new);
-        let regions = regions.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let fleet = causeway_proto::id::FleetName::new("test")?;
-        causeway::certs::generate(&fleet, &regions, &pki)?;
-        Ok(())
-    }
-
-    async fn create_streams(&self, setup: &Setup) -> Result<()> {
-        let source = stream::Config {
-            name: SOURCE.into(),
-            subjects: vec!["orders.>".into(), "pii.>".into()],
-            allow_rollup: setup.source_rolls_up,
-            ..Default::default()
-        };
-        jetstream_of(&self.us).await?.create_stream(source).await?;
-        if let Some(target) = &setup.target {
-            jetstream_of(&self.eu)
-                .await?
-                .create_stream(target.clone())
-                .await?;
-        }
-        Ok(())
     }
 
     /// The fleet file.
@@ -251,7 +153,7 @@ subjects = ["orders.>", "pii.>"]
     /// Publishes so many numbered records and waits until the source has stored them all.
     pub async fn publish(&mut self, count: u64) -> Result<()> {
         let jetstream = jetstream_of(&self.us).await?;
-        publish(&jetstream, self.published, count).await?;
+        publish(&jetstream, SUBJECTS, self.published, count).await?;
         self.published += count;
         Ok(())
     }
@@ -265,7 +167,7 @@ subjects = ["orders.>", "pii.>"]
         let first = self.published;
         self.published += count;
         Ok(tokio::spawn(async move {
-            publish(&jetstream, first, count).await
+            publish(&jetstream, SUBJECTS, first, count).await
         }))
     }
 
@@ -337,71 +239,4 @@ pub fn causeway_binary() -> Result<PathBuf> {
         binary.display()
     );
     Ok(binary)
-}
-
-async fn start_server(directory: &Path, name: &str, version: Option<&str>) -> Result<Server> {
-    let version = version.map(str::to_owned);
-    let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
-    let binary = tokio::task::spawn_blocking(provide).await??;
-    let directory = directory.join(name);
-    std::fs::create_dir(&directory)?;
-    let config = Vec::new();
-    Ok(Server::start(ServerOptions {
-        name: name.into(),
-        binary,
-        directory,
-        config,
-    })
-    .await?)
-}
-
-fn free_udp_port() -> Result<u16> {
-    Ok(std::net::UdpSocket::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
-}
-
-/// An ordinary client of a server.
-pub async fn jetstream_of(server: &Server) -> Result<jetstream::Context> {
-    let client = timeout(DEADLINE, async_nats::connect(server.url())).await??;
-    Ok(jetstream::new(client))
-}
-
-async fn publish(jetstream: &jetstream::Context, first: u64, count: u64) -> Result<()> {
-    let mut acks = Vec::new();
-    for number in first..first + count {
-        let body = format!("{{\"n\":{number},\"text\":\"{}\"}}", "x".repeat(200));
-        let subject = format!("orders.{}", number % 7);
-        acks.push(jetstream.publish(subject, body.into()).await?);
-        if acks.len() == 500 {
-            for ack in acks.drain(..) {
-                ack.await?;
-            }
-        }
-    }
-    for ack in acks {
-        ack.await?;
-    }
-    Ok(())
-}
-
-/// Reads the numbers of the first `count` records of a stream, waiting until they are there.
-pub async fn read_numbers(server: &Server, stream: &str, count: u64) -> Result<Vec<u64>> {
-    let jetstream = jetstream_of(server).await?;
-    let stream = loop {
-        match jetstream.get_stream(stream).await {
-            Ok(stream) => break stream,
-            // The route creates it; there is no event to wait for, so it is asked for again.
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
-    let config = consumer::pull::OrderedConfig::default();
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
-    let mut numbers = Vec::new();
-    while (numbers.len() as u64) < count {
-        let message = messages.next().await.context("the reader ended")??;
-        let body: serde_json::Value = serde_json::from_slice(&message.payload)?;
-        numbers.push(body["n"].as_u64().context("a record without a number")?);
-    }
-    Ok(numbers)
 }

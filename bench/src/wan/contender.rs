@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use super::emulator::DEVICE;
+use super::device::DEVICE;
 use super::host::Host;
 use super::servers::{LEAF_PORT, Target};
 use super::world::{ADDRESSES, NETWORK};
@@ -28,6 +28,9 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) enum Contender {
     /// Causeway, told the link's rate.
     CausewayDeclared,
+    /// Causeway, told nine tenths of the link's rate: then nothing is ever to be dropped in the link's queue.
+    #[value(name = "causeway-declared-90")]
+    CausewayDeclared90,
     /// Causeway, told nothing of the link.
     CausewayProbing,
     /// A native mirror over a leafnode with S2; kernel BBR.
@@ -37,6 +40,7 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
+    /// Those of a comparison that names none.
     pub(crate) const ALL: [Self; 4] = [
         Self::CausewayDeclared,
         Self::CausewayProbing,
@@ -48,6 +52,7 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CausewayDeclared => "Causeway, rate declared",
+            Self::CausewayDeclared90 => "Causeway, 90 % declared",
             Self::CausewayProbing => "Causeway, not declared",
             Self::MirrorBbr => "native mirror, BBR",
             Self::MirrorCubic => "native mirror, CUBIC",
@@ -64,7 +69,16 @@ impl Contender {
         match self {
             Self::MirrorBbr => Some("bbr"),
             Self::MirrorCubic => Some("cubic"),
-            Self::CausewayDeclared | Self::CausewayProbing => None,
+            Self::CausewayDeclared | Self::CausewayDeclared90 | Self::CausewayProbing => None,
+        }
+    }
+
+    /// What it is told of a link's rate, in bits a second.
+    pub(crate) fn told_bps(self, rate_bps: u64) -> Option<u64> {
+        match self {
+            Self::CausewayDeclared => Some(rate_bps),
+            Self::CausewayDeclared90 => Some(rate_bps / 10 * 9),
+            Self::CausewayProbing | Self::MirrorBbr | Self::MirrorCubic => None,
         }
     }
 }
@@ -77,12 +91,26 @@ pub(crate) struct Scene<'a> {
     pub source_address: &'static str,
     pub source_url: String,
     pub target: &'a Target,
-    pub stream: String,
-    /// Whether somebody waits for each record.
-    pub is_live: bool,
-    /// The link's rate, for those who are told.
-    pub rate_bps: Option<u64>,
+    pub routes: &'a [Route],
+    /// What the contender is told of the link's rate.
+    pub told_bps: Option<u64>,
     pub directory: PathBuf,
+}
+
+/// A stream to replicate.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub stream: String,
+    /// Causeway's class; without one the route is bulk while it is behind.
+    pub priority: Option<&'static str>,
+}
+
+/// The sidecars of a trial; of a native mirror there are none.
+#[derive(Debug, Default)]
+pub(crate) struct Sidecars {
+    pub processes: Vec<Process>,
+    /// Where each serves `/status`, the source's first.
+    pub admins: Vec<u16>,
 }
 
 /// The target stream of a source stream.
@@ -108,29 +136,16 @@ pub(crate) fn prepare(contender: Contender, hosts: [&Host; 2]) -> Result<()> {
 }
 
 /// Begins to replicate; returns the processes that do so beside the servers.
-pub(crate) async fn start(contender: Contender, scene: &Scene<'_>) -> Result<Vec<Process>> {
+pub(crate) async fn start(contender: Contender, scene: &Scene<'_>) -> Result<Sidecars> {
     if contender.is_mirror() {
         leafnode_is_up(scene.target).await?;
-        let source = stream::Source {
-            name: scene.stream.clone(),
-            external: Some(stream::External {
-                api_prefix: "$JS.us.API".to_owned(),
-                delivery_prefix: None,
-            }),
-            ..stream::Source::default()
-        };
-        let config = stream::Config {
-            name: copy_of(&scene.stream),
-            mirror: Some(source),
-            ..stream::Config::default()
-        };
-        scene.target.jetstream.create_stream(config).await?;
-        return Ok(Vec::new());
+        for route in scene.routes {
+            mirror(scene.target, &route.stream).await?;
+        }
+        return Ok(Sidecars::default());
     }
-    let is_told = contender == Contender::CausewayDeclared;
-    let rate_bps = scene.rate_bps.filter(|_| is_told);
-    let fleet = write_fleet(scene, rate_bps).await?;
-    let mut sidecars = Vec::new();
+    let (fleet, admins) = write_fleet(scene).await?;
+    let mut processes = Vec::new();
     for (region, host) in [("us", scene.source_host), ("eu", scene.target_host)] {
         let (fleet, log) = (fleet.clone(), scene.directory.join(format!("{region}.log")));
         let sidecar = host.run(move || async move {
@@ -142,9 +157,27 @@ pub(crate) async fn start(contender: Contender, scene: &Scene<'_>) -> Result<Vec
                 .args(["--region", region]);
             Ok(Process::spawn(&format!("{region} sidecar"), command, &log)?)
         });
-        sidecars.push(sidecar.await?);
+        processes.push(sidecar.await?);
     }
-    Ok(sidecars)
+    Ok(Sidecars { processes, admins })
+}
+
+async fn mirror(target: &Target, stream: &str) -> Result<()> {
+    let source = stream::Source {
+        name: stream.to_owned(),
+        external: Some(stream::External {
+            api_prefix: "$JS.us.API".to_owned(),
+            delivery_prefix: None,
+        }),
+        ..stream::Source::default()
+    };
+    let config = stream::Config {
+        name: copy_of(stream),
+        mirror: Some(source),
+        ..stream::Config::default()
+    };
+    target.jetstream.create_stream(config).await?;
+    Ok(())
 }
 
 /// Waits until the target's server reaches the source's: a mirror made before that tries again only tens of seconds
@@ -175,46 +208,47 @@ pub(crate) fn causeway_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-async fn write_fleet(scene: &Scene<'_>, rate_bps: Option<u64>) -> Result<PathBuf> {
+async fn write_fleet(scene: &Scene<'_>) -> Result<(PathBuf, Vec<u16>)> {
     let us_admin = scene.source_host.run(|| async { Ok(free_port()?) }).await?;
     let eu_admin = scene.target_host.run(|| async { Ok(free_port()?) }).await?;
     let listen = SocketAddr::from((scene.source_address.parse::<Ipv4Addr>()?, LEAF_PORT + 1));
-    let rate = rate_bps.map_or_else(String::new, |bps| {
+    let rate = scene.told_bps.map_or_else(String::new, |bps| {
         format!("rate = \"{} kbit/s\"\n", bps / 1_000)
     });
-    let region = |name: &str, url: &str, admin: u16, listen: &str| {
-        format!(
-            "[region.{name}]\nnats = {{ url = \"{url}\" }}\n{listen}admin = \"127.0.0.1:{admin}\"\n\
-             state = \"state-{name}\"\n\
-             tls = {{ cert = \"pki/{name}.pem\", key = \"pki/{name}.key\", ca = \"pki/ca.pem\" }}\n"
-        )
-    };
-    let us = region(
-        "us",
-        &scene.source_url,
-        us_admin,
-        &format!("listen = \"{listen}\"\n"),
+    let listens = format!("listen = \"{listen}\"\n");
+    let mut text = format!(
+        "[fleet]\nname = \"bench\"\n{}{}[[link]]\nregions = [\"us\", \"eu\"]\ndial = \"{listen}\"\n{rate}",
+        region("us", &scene.source_url, us_admin, &listens),
+        region("eu", &scene.target.url, eu_admin, ""),
     );
-    let eu = region("eu", &scene.target.url, eu_admin, "");
-    let subjects = format!("{}.>", scene.stream.to_lowercase());
-    let text = format!(
-        "[fleet]\nname = \"bench\"\n{us}{eu}\
-         [[link]]\nregions = [\"us\", \"eu\"]\ndial = \"{listen}\"\n{rate}\
-         [[class]]\nname = \"open\"\nsubjects = [\"{subjects}\"]\nregions = \"any\"\n\
-         [[route]]\nname = \"bench\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{}\"\n\
-         target = \"{}\"\nsubjects = [\"{subjects}\"]\nstart = \"first\"\ncreate = true\n\
-         priority = \"{}\"\n",
-        scene.stream,
-        copy_of(&scene.stream),
-        if scene.is_live { "live" } else { "normal" },
-    );
+    text.push_str("[[class]]\nname = \"open\"\nsubjects = [\">\"]\nregions = \"any\"\n");
+    for Route { stream, priority } in scene.routes {
+        let priority = priority.map_or_else(String::new, |it| format!("priority = \"{it}\"\n"));
+        text.push_str(&format!(
+            "[[route]]\nname = \"{}\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{stream}\"\ntarget = \"{}\"\n\
+             subjects = [\"{}.>\"]\nstart = \"first\"\ncreate = true\n{priority}",
+            stream.to_lowercase(),
+            copy_of(stream),
+            stream.to_lowercase(),
+        ));
+    }
     let fleet = scene.directory.join("causeway.toml");
     fs::write(&fleet, text)?;
     certificates(&fleet, &scene.directory.join("pki"))?;
-    Ok(fleet)
+    Ok((fleet, vec![us_admin, eu_admin]))
 }
 
-fn certificates(fleet: &Path, directory: &Path) -> Result<()> {
+/// A region's part of a fleet file; `listen` is a whole line or none.
+pub(crate) fn region(name: &str, url: &str, admin: u16, listen: &str) -> String {
+    format!(
+        "[region.{name}]\nnats = {{ url = \"{url}\" }}\n{listen}admin = \"127.0.0.1:{admin}\"\n\
+         state = \"state-{name}\"\n\
+         tls = {{ cert = \"pki/{name}.pem\", key = \"pki/{name}.key\", ca = \"pki/ca.pem\" }}\n"
+    )
+}
+
+/// Makes the certificates of a fleet.
+pub(crate) fn certificates(fleet: &Path, directory: &Path) -> Result<()> {
     let mut command = Command::new(causeway_binary()?);
     command
         .arg("certs")

@@ -20,15 +20,14 @@ use anyhow::{Context as _, Result};
 use causeway::wan::{Path, PathCounters, Profile};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
-use tun_rs::{DeviceBuilder, SyncDevice};
+use tun_rs::SyncDevice;
 
-use super::netns::{Namespace, ip};
+use super::burst::Burst;
+use super::device::{DEVICE, device};
+use super::netns::Namespace;
 
 /// Packets read from one device before the other and what is due get their turn.
 const RUN_MAX: usize = 64;
-/// Packets that the kernel holds for us while the thread is not scheduled: a tenth of a second at 1 Gbit/s. None is
-/// lost there unseen, see [`Emulator::kernel_drops`].
-const DEVICE_QUEUE_PACKETS: u32 = 10_000;
 /// The thread sleeps at least so long, as a card moderates its interrupts: on a fast link that costs packets some
 /// microseconds and saves most of the emulator's CPU time.
 const SLEEP_MIN: Duration = Duration::from_micros(60);
@@ -37,8 +36,6 @@ const SLEEP_MIN: Duration = Duration::from_micros(60);
 const SPIN: Duration = Duration::from_micros(100);
 const SPIN_AFTER: Duration = Duration::from_millis(1);
 const PACKET_BYTES_MAX: usize = 65_536;
-/// What the devices of our hosts are called.
-pub(crate) const DEVICE: &str = "wan0";
 /// Of the thread: ahead of everything that it carries packets for.
 const NICENESS: i32 = -20;
 
@@ -55,12 +52,24 @@ pub(crate) struct Snapshot {
     pub late: Duration,
     /// The latest that a packet was handed on after its time.
     pub late_max: Duration,
+    /// The most bytes over `rate x t` that entered in any interval since [`Emulator::watch`], in each direction. A packet's
+    /// time is that at which the emulator read it, so that packets which waited for the emulator look like a burst.
+    pub burst_bytes: [f64; 2],
+}
+
+/// What the thread is told to do.
+#[derive(Debug)]
+enum Order {
+    Change(Profile),
+    Cut,
+    Heal,
+    Watch(u64),
 }
 
 /// A link between two namespaces. Dropping it ends the thread and removes the devices.
 #[derive(Debug)]
 pub(crate) struct Emulator {
-    orders: Option<mpsc::Sender<Profile>>,
+    orders: Option<mpsc::Sender<Order>>,
     wake: Arc<OwnedFd>,
     snapshot: Arc<Mutex<Snapshot>>,
     thread: Option<JoinHandle<()>>,
@@ -86,6 +95,7 @@ impl Emulator {
             began: Instant::now(),
             devices,
             paths,
+            bursts: [None; 2],
             inbox,
             wake: Arc::clone(&wake),
             snapshot: Arc::clone(&snapshot),
@@ -114,8 +124,27 @@ impl Emulator {
 
     /// Gives both directions other properties.
     pub(crate) fn change(&self, profile: Profile) {
+        self.order(Order::Change(profile));
+    }
+
+    /// Cuts both directions; what is on its way is lost.
+    pub(crate) fn cut(&self) {
+        self.order(Order::Cut);
+    }
+
+    /// Ends a cut.
+    pub(crate) fn heal(&self) {
+        self.order(Order::Heal);
+    }
+
+    /// From now on holds what enters against a rate, see [`Snapshot::burst_bytes`].
+    pub(crate) fn watch(&self, rate_bps: u64) {
+        self.order(Order::Watch(rate_bps));
+    }
+
+    fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            let _ = orders.send(profile); // the thread has panicked, which was reported
+            let _ = orders.send(order); // the thread has panicked, which was reported
         }
         self.wake();
     }
@@ -154,38 +183,13 @@ impl Drop for Emulator {
     }
 }
 
-/// A TUN device in a namespace.
-fn device(host: &Namespace, address: &str, end: usize) -> Result<SyncDevice> {
-    // It is born here, under a name that no other run uses, and moved.
-    let born = format!("cw{}-{end}", std::process::id());
-    let device = DeviceBuilder::new()
-        .name(&born)
-        .tx_queue_len(DEVICE_QUEUE_PACKETS)
-        .enable(false)
-        .build_sync()
-        .context("open a TUN device: /dev/net/tun and CAP_NET_ADMIN are needed")?;
-    device.set_nonblocking(true)?;
-    ip(&[
-        "link",
-        "set",
-        "dev",
-        &born,
-        "netns",
-        host.name(),
-        "name",
-        DEVICE,
-    ])?;
-    host.ip(&["addr", "add", &format!("{address}/24"), "dev", DEVICE])?;
-    host.ip(&["link", "set", "dev", DEVICE, "mtu", "1500", "up"])?;
-    Ok(device)
-}
-
 /// Owns all of the emulator's state.
 struct Driver {
     began: Instant,
     devices: [SyncDevice; 2],
     paths: [Path<Box<[u8]>>; 2],
-    inbox: mpsc::Receiver<Profile>,
+    bursts: [Option<Burst>; 2],
+    inbox: mpsc::Receiver<Order>,
     wake: Arc<OwnedFd>,
     snapshot: Arc<Mutex<Snapshot>>,
     late: Duration,
@@ -222,7 +226,11 @@ impl Driver {
                     let packet = &buffer[..length];
                     // Neighbour discovery and the like of IPv6 would only be noise in the counts.
                     if packet.first().is_some_and(|byte| byte >> 4 == 4) {
-                        self.paths[end].enter(self.began.elapsed(), length, packet.into());
+                        let now = self.began.elapsed();
+                        if let Some(burst) = &mut self.bursts[end] {
+                            burst.see(now, length);
+                        }
+                        self.paths[end].enter(now, length, packet.into());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -246,15 +254,20 @@ impl Driver {
     /// Does what was ordered; tells whether to go on.
     fn obey(&mut self) -> bool {
         loop {
-            let profile = match self.inbox.try_recv() {
-                Ok(profile) => profile,
+            let order = match self.inbox.try_recv() {
+                Ok(order) => order,
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             };
             let now = self.began.elapsed();
-            self.paths
-                .iter_mut()
-                .for_each(|path| path.change(now, profile));
+            for (path, burst) in self.paths.iter_mut().zip(&mut self.bursts) {
+                match order {
+                    Order::Change(profile) => path.change(now, profile),
+                    Order::Cut => path.cut(Duration::MAX),
+                    Order::Heal => path.heal(),
+                    Order::Watch(rate_bps) => *burst = Some(Burst::new(rate_bps, now)),
+                }
+            }
         }
     }
 
@@ -268,6 +281,7 @@ impl Driver {
             cpu,
             late: self.late,
             late_max: snapshot.late_max.max(std::mem::take(&mut self.late_max)),
+            burst_bytes: self.bursts.map(|it| it.map_or(0.0, |it| it.most())),
         };
     }
 

@@ -15,22 +15,24 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::contender::{Contender, copy_of};
+use super::contender::{Contender, Route, copy_of};
 use super::data::Kind;
-use super::trial::{Meter, Place, Running, Sample, Stage, sample};
+use super::meter::Meter;
+use super::sample::{Sample, sample};
+use super::trial::{Place, Running, Stage};
 
 /// The source stream of live trials.
 pub(crate) const STREAM: &str = "LIVE";
 /// A second.
-const PACE: u64 = 500;
+pub(crate) const PACE: u64 = 500;
 /// Records before the measured ones, so that nobody is measured while connecting or probing.
 const WARM_UP: u64 = 1_500;
 /// For what is late when the last record was published.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const READY_WITHIN: Duration = Duration::from_secs(45);
 /// `{"sent_ns":` and so many digits begin each payload.
-const STAMP_AT: usize = 11;
-const STAMP_DIGITS: usize = 20;
+pub(crate) const STAMP_AT: usize = 11;
+pub(crate) const STAMP_DIGITS: usize = 20;
 
 /// How long records took.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -80,9 +82,9 @@ pub(crate) async fn live(
 ) -> Result<Sample> {
     let mut sample = sample(place, contender, "live", round);
     stage.source.create(STREAM).await?;
-    let done = match Running::start(stage, place, contender, STREAM).await {
+    let done = match Running::start(stage, place, contender, &[route()]).await {
         Ok(mut running) => {
-            let done = pace(stage, &mut running, &mut sample, duration).await;
+            let done = pace(stage, &mut running, &mut sample, PACE, duration).await;
             running.end().await?;
             done
         }
@@ -92,13 +94,23 @@ pub(crate) async fn live(
     Ok(sample)
 }
 
-async fn pace(
+/// The route of live records.
+pub(crate) fn route() -> Route {
+    Route {
+        stream: STREAM.to_owned(),
+        priority: Some("live"),
+    }
+}
+
+/// Publishes so many records a second for so long, after a warm-up, and fills in how long each took.
+pub(crate) async fn pace(
     stage: &Stage,
     running: &mut Running,
     sample: &mut Sample,
+    pace: u64,
     duration: Duration,
 ) -> Result<()> {
-    while running.state().await.is_none() {
+    while running.state(STREAM).await.is_none() {
         if running.began.elapsed() > READY_WITHIN {
             bail!("no target stream within {} s", READY_WITHIN.as_secs());
         }
@@ -111,11 +123,14 @@ async fn pace(
         let jetstream = running.target.jetstream.clone();
         move || observe(jetstream, base, seen, stopped)
     });
-    let measured = duration.as_secs() * PACE;
+    let measured = duration.as_secs() * pace;
     let play = async {
         let publish = |records| {
             let client = stage.source.client.clone();
-            stage.world.us.run(move || publish(client, base, records))
+            stage
+                .world
+                .us
+                .run(move || publish(client, base, pace, records))
         };
         publish(WARM_UP).await?;
         let mut warm = observed.clone();
@@ -144,11 +159,16 @@ async fn pace(
     )
 }
 
-const PAYLOAD_BYTES: u64 = 512;
+pub(crate) const PAYLOAD_BYTES: u64 = 512;
 
 /// Publishes at the pace, each record with the time at which it was.
-async fn publish(client: async_nats::Client, base: Instant, records: u64) -> Result<()> {
-    let mut ticks = interval(Duration::from_secs(1) / u32::try_from(PACE)?);
+pub(crate) async fn publish(
+    client: async_nats::Client,
+    base: Instant,
+    pace: u64,
+    records: u64,
+) -> Result<()> {
+    let mut ticks = interval(Duration::from_secs(1) / u32::try_from(pace)?);
     // What is late is published late, and late is when it is stamped.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for record in Kind::Orders

@@ -6,17 +6,31 @@
 //! ```
 
 mod accuracy;
+mod burst;
 mod compare;
 mod contender;
+mod custom;
+mod cut;
 mod data;
+mod device;
 mod emulator;
 mod flights;
+mod goals;
 mod host;
+mod hub;
+mod lanes;
 mod live;
+mod meter;
 mod netns;
+mod outcome;
 mod plot;
+mod prediction;
 mod report;
+mod sample;
 mod servers;
+mod sidecar;
+mod steady;
+mod tables;
 mod trial;
 mod usage;
 mod world;
@@ -30,6 +44,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::compare::{WanOptions, compare};
+pub(crate) use self::cut::{CutOptions, cut};
+pub(crate) use self::hub::{HubOptions, hub};
+pub(crate) use self::lanes::{LanesOptions, lanes};
+pub(crate) use self::steady::{SteadyOptions, steady};
 use self::world::World;
 
 /// `wan-accuracy`

@@ -105,14 +105,10 @@ fn panel(
             } else {
                 top + PANEL - 1.0
             };
-            let place = Contender::ALL.iter().position(|it| *it == row.contender);
-            draw_bar(
-                text,
-                (left, bar),
-                place.unwrap_or_default(),
-                (value, at),
-                top + PANEL,
-            );
+            let Some(place) = Contender::ALL.iter().position(|it| *it == row.contender) else {
+                continue; // a variant that only the tables show
+            };
+            draw_bar(text, (left, bar), place, (value, at), top + PANEL);
         }
     }
 }

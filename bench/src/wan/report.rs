@@ -1,6 +1,5 @@
 //! The comparison as JSON (every sample), Markdown (medians and ranges) and a plot.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -9,9 +8,8 @@ use causeway::wan::LINKS;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
-use super::data::Kind;
-use super::plot;
-use super::trial::{self, Sample};
+use super::sample::Sample;
+use super::{plot, tables};
 
 /// All samples of a run, and what is read from them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,15 +39,21 @@ impl Row<'_> {
         }
     }
 
+    /// Whether the machine, not the link, held it back in most trials.
+    pub(crate) fn is_bound_by_cpu(&self) -> bool {
+        let bound = self.good.iter().filter(|it| it.bound_by == "CPU").count();
+        bound * 2 > self.good.len()
+    }
+
     /// Least and greatest.
-    fn range(&self, figure: impl Fn(&Sample) -> f64) -> (f64, f64) {
+    pub(crate) fn range(&self, figure: impl Fn(&Sample) -> f64) -> (f64, f64) {
         let values = self.good.iter().map(|sample| figure(sample));
         values.fold((f64::MAX, f64::MIN), |(least, most), value| {
             (least.min(value), most.max(value))
         })
     }
 
-    fn with_range(&self, figure: impl Fn(&Sample) -> f64 + Copy) -> String {
+    pub(crate) fn with_range(&self, figure: impl Fn(&Sample) -> f64 + Copy) -> String {
         let (least, most) = self.range(figure);
         if self.good.len() < 2 {
             return short(self.median(figure));
@@ -120,12 +124,12 @@ impl Comparison {
         let (live, backlog): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.data == "live");
         let mut text = String::new();
         if !backlog.is_empty() {
-            text.push_str(&catch_up_table(&backlog));
+            text.push_str(&tables::catch_up_table(&backlog));
         }
         if !live.is_empty() {
-            text.push_str(&live_table(&live));
+            text.push_str(&tables::live_table(&live));
         }
-        text.push_str(&cost_table(&rows));
+        text.push_str(&tables::cost_table(&rows));
         text
     }
 
@@ -135,148 +139,6 @@ impl Comparison {
         fs::write(directory.join("comparison.md"), self.to_markdown())?;
         fs::write(directory.join("comparison.svg"), plot::svg(&self.rows()))?;
         Ok(())
-    }
-}
-
-fn catch_up_table(rows: &[&Row<'_>]) -> String {
-    let mut text = String::from(
-        "| Link | data | | records/s: median (range) | payload MB/s | of BBR's | wire Mbit/s | ratio | link used | goodput | queue, mean ms | dropped in queue | longest pause, ms | bound by |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for row in rows {
-        let head = format!("| {} | {} | {} ", row.link, row.data, row.contender.name());
-        if row.good.is_empty() {
-            let _ = writeln!(
-                text,
-                "{head}| {} | | | | | | | | | | |",
-                row.failed.join("; ")
-            );
-            continue;
-        }
-        let bbr = rows.iter().find(|it| {
-            (it.link, it.data, it.contender) == (row.link, row.data, Contender::MirrorBbr)
-                && !it.good.is_empty()
-        });
-        let times = bbr.map(|bbr| {
-            row.median(|it| it.records_per_second)
-                / bbr.median(|it| it.records_per_second).max(1e-9)
-        });
-        let _ = writeln!(
-            text,
-            "{head}| {}{} | {} | {} | {} | {} | {:.0} % | {} | {:.1} | {:.0} | {:.0} | {} |",
-            row.with_range(|it| it.records_per_second),
-            failures(row),
-            short(row.median(|it| it.payload_mb_per_second)),
-            times.map_or_else(|| "-".to_owned(), |times| format!("x {times:.2}")),
-            short(row.median(|it| it.wire.forward_bytes as f64 * 8e-6 / it.seconds)),
-            short(row.median(|it| it.wire.ratio)),
-            row.median(|it| it.wire.used_share) * 100.0,
-            goodput(row),
-            row.median(|it| it.wire.queue_mean_ms),
-            row.median(|it| it.wire.overflowed_packets as f64),
-            row.range(|it| it.pause_max_seconds * 1e3).1,
-            trial::bound_by(row.good[0]),
-        );
-    }
-    text + "\n"
-}
-
-/// Of what the link could carry, where what is carried is the payload itself.
-fn goodput(row: &Row<'_>) -> String {
-    if row.data != Kind::Random.name() {
-        return "-".to_owned();
-    }
-    format!("{:.0} %", row.median(|it| it.wire.goodput_share) * 100.0)
-}
-
-fn live_table(rows: &[&Row<'_>]) -> String {
-    let mut text = String::from(
-        "| Link | live, 500 records/s | records | missing | p50 ms | p90 | p99: median (range) | p99.9 | max | wire kbit/s |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for row in rows {
-        let head = format!("| {} | {} ", row.link, row.contender.name());
-        if row.good.is_empty() {
-            let _ = writeln!(text, "{head}| {} | | | | | | | |", row.failed.join("; "));
-            continue;
-        }
-        let of = |figure: fn(&super::live::Latency) -> f64| {
-            move |sample: &Sample| sample.latency.as_ref().map_or(0.0, figure)
-        };
-        let p999 = row
-            .good
-            .iter()
-            .all(|it| it.latency.as_ref().is_some_and(|it| it.p999_ms.is_some()));
-        let p999 = p999.then(|| row.median(of(|it| it.p999_ms.unwrap_or_default())));
-        let _ = writeln!(
-            text,
-            "{head}| {:.0} | {:.0}{} | {:.1} | {:.1} | {} | {} | {} | {:.0} |",
-            row.median(of(|it| it.records as f64)),
-            row.median(of(|it| it.missing as f64)),
-            failures(row),
-            row.median(of(|it| it.p50_ms)),
-            row.median(of(|it| it.p90_ms)),
-            row.with_range(of(|it| it.p99_ms)),
-            p999.map_or_else(|| "-".to_owned(), short),
-            short(row.range(of(|it| it.max_ms)).1),
-            row.median(
-                |it| (it.wire.forward_bytes + it.wire.back_bytes) as f64 * 8e-3 / it.seconds
-            ),
-        );
-    }
-    text + "\n"
-}
-
-fn cost_table(rows: &[Row<'_>]) -> String {
-    let mut text = String::from(
-        "| Link | data | | CPU us a record: us server, us sidecar, eu sidecar, eu server | peak MiB, the same | emulator, of a core | busiest thread | idle |\n\
-         |---|---|---|---|---|---|---|---|\n",
-    );
-    for row in rows.iter().filter(|row| !row.good.is_empty()) {
-        let list = |figure: fn(&super::usage::ProcessUse, &Sample) -> f64| {
-            let of = |name: &str| {
-                let has = row.good[0].processes.iter().any(|it| it.name == name);
-                let median = row.median(|sample| {
-                    let process = sample.processes.iter().find(|it| it.name == name);
-                    process.map_or(0.0, |process| figure(process, sample))
-                });
-                if has { short(median) } else { "-".to_owned() }
-            };
-            ["us server", "us sidecar", "eu sidecar", "eu server"]
-                .map(of)
-                .join(", ")
-        };
-        let hottest = row.good[0]
-            .processes
-            .iter()
-            .max_by(|a, b| a.hottest_share.total_cmp(&b.hottest_share));
-        let hottest = hottest.map_or_else(String::new, |it| {
-            format!(
-                "{} `{}` {:.0} %",
-                it.name,
-                it.hottest_thread,
-                it.hottest_share * 100.0
-            )
-        });
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {:.0} % | {hottest} | {:.0} % |",
-            row.link,
-            row.data,
-            row.contender.name(),
-            list(|process, sample| process.cpu_seconds * 1e6 / (sample.records as f64).max(1.0)),
-            list(|process, _| process.peak_mib),
-            row.median(|it| it.emulator_cpu_seconds / it.seconds) * 100.0,
-            row.median(|it| it.machine_idle_share) * 100.0,
-        );
-    }
-    text
-}
-
-fn failures(row: &Row<'_>) -> String {
-    match row.failed.len() {
-        0 => String::new(),
-        count => format!(", {count} failed: {}", row.failed[0]),
     }
 }
 
@@ -302,7 +164,7 @@ mod tests {
     use super::*;
 
     fn measured(contender: Contender, records_per_second: f64) -> Sample {
-        let mut sample = trial::sample(None, contender, "orders", 0);
+        let mut sample = super::super::sample::sample(None, contender, "orders", 0);
         sample.records_per_second = records_per_second;
         sample.seconds = 1.0;
         sample

@@ -11,6 +11,7 @@ use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::codec::Effort;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::{Epoch, Position, RegionId, SourceSeq, StoredAt};
+use causeway_proto::lanes::BATCH_LEN_MAX;
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
 use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
@@ -29,12 +30,6 @@ use crate::session::{Direction, RouteEvent, RouteHandle};
 use crate::source::Judge;
 use crate::status::{Board, ConnectionStatus};
 
-/// Plain bytes after which a batch is full.
-const BATCH_LEN: usize = 256 * 1024;
-/// On slow links: below the first, heads cost more than they carry; below the second, compression
-/// suffers.
-const BATCH_LEN_MIN: usize = 4 * 1024;
-const BATCH_LEN_SMALL: usize = 16 * 1024;
 /// Records after which a batch is full.
 const BATCH_RECORDS: u32 = 16_384;
 /// Wire bytes in flight of all lanes that arrive in this process; each gets its share.
@@ -150,7 +145,7 @@ impl Builder<'_> {
             to: route.to.clone(),
             class: route.priority.map_or(LaneClass::Live, class),
             policy: Arc::clone(&self.policy),
-            batch_len_max: batch_len(self.plan, route),
+            batch_len_max: BATCH_LEN_MAX,
             batch_records_max: BATCH_RECORDS,
         };
         legs.outbound.push(OutboundLeg {
@@ -233,18 +228,6 @@ fn read<T, E: std::fmt::Display>(
             Ok(None)
         }
     }
-}
-
-/// A batch takes a twentieth of a second of the link even where nothing compresses: the later it is
-/// decided who goes next, the better. Small batches cost bytes, so on links where that is very little
-/// it is more, up to a second.
-fn batch_len(plan: &Plan, route: &RoutePlan) -> usize {
-    let rate = plan
-        .link_between(&route.from, &route.to)
-        .and_then(|link| link.rate);
-    let second = rate.map_or(u64::MAX, |rate| rate.bits_per_second() / 8);
-    let second = usize::try_from(second).unwrap_or(usize::MAX);
-    (second / 20).clamp(second.clamp(BATCH_LEN_MIN, BATCH_LEN_SMALL), BATCH_LEN)
 }
 
 pub(super) fn class(priority: Priority) -> LaneClass {

@@ -1,69 +1,32 @@
-//! One task a link: connect, shake hands, run the session, and again.
+//! One task a link: brings connections about, keeps the one that `proto` says, runs its session.
+
+mod dialling;
+mod keeper;
+mod steps;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use causeway_config::plan::Plan;
-use causeway_proto::error::CloseReason;
+use causeway_proto::contest::ConnectionId;
 use causeway_proto::frame::Hello;
 use causeway_proto::id::RegionId;
 use causeway_proto::version::ProtoVersion;
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::keeper::Link;
+use self::steps::Step;
 use super::observe::LinkTeller;
-use crate::backoff::Backoff;
-use crate::link::{Dialer, Identity, PathHints, Refusals, Session as Connection};
-use crate::session::{RouteHandle, Session, SessionEnd, shake_hands};
+use crate::link::{Dialer, Refusals, Session as Connection};
+use crate::session::{RouteHandle, Session, SessionEnd, greet};
 
-/// First and longest wait between attempts, before jitter.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-
-/// Where sessions come from.
-pub(super) enum Ends {
+/// Where a link's connections come from: at least one of the two.
+pub(super) struct Ends {
     /// We dial.
-    Dial(Box<Dialer>),
+    pub(super) dialer: Option<Dialer>,
     /// The peer dials; its connections arrive here.
-    Listen(mpsc::Receiver<Connection>),
-}
-
-impl Ends {
-    pub(super) fn dial(
-        identity: Identity,
-        peer: RegionId,
-        address: String,
-        hints: PathHints,
-    ) -> Self {
-        Self::Dial(Box::new(Dialer::new(identity, peer, address, hints)))
-    }
-
-    /// The next connection. `None`: this attempt failed, and was reported.
-    async fn connect(&mut self, peer: &RegionId, last_error: &mut String) -> Option<Connection> {
-        match self {
-            Self::Dial(dialer) => match dialer.dial().await {
-                Ok(connection) => Some(connection),
-                Err(why) => {
-                    let why = why.to_string();
-                    if *last_error != why {
-                        tracing::warn!(%peer, why, "link cannot be dialled; trying on");
-                        *last_error = why;
-                    }
-                    None
-                }
-            },
-            Self::Listen(connections) => connections.recv().await,
-        }
-    }
-
-    /// A newer connection of the same peer.
-    async fn newer(&mut self) -> Connection {
-        if let Self::Listen(connections) = self
-            && let Some(connection) = connections.recv().await
-        {
-            return connection;
-        }
-        std::future::pending().await
-    }
+    pub(super) callers: Option<mpsc::Receiver<Connection>>,
+    /// Our dials go before the peer's.
+    pub(super) goes_first: bool,
 }
 
 /// See the module.
@@ -79,89 +42,10 @@ pub(super) struct LinkTask {
 }
 
 impl LinkTask {
-    pub(super) async fn run(self, mut ends: Ends) {
-        let mut backoff = Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX)
-            .expect("the constants are in order and not zero");
-        let mut last_error = String::new();
-        let mut waiting = None;
-        let mut closing = self.closing.clone();
-        while !*closing.borrow() {
-            let connection = match waiting.take() {
-                Some(connection) => Some(connection),
-                None => tokio::select! {
-                    connection = ends.connect(&self.peer, &mut last_error) => connection,
-                    _ = closing.changed() => return,
-                },
-            };
-            match connection {
-                Some(connection) => {
-                    if self.serve(connection, &mut ends, &mut waiting).await {
-                        backoff.reset();
-                        last_error.clear();
-                    }
-                }
-                None if matches!(ends, Ends::Listen(_)) => return, // the listener is gone
-                None => self.teller.down(&last_error),
-            }
-            if waiting.is_none() && matches!(ends, Ends::Dial(_)) {
-                let wait = backoff.next_wait(&mut rand::rng());
-                tokio::time::sleep(wait).await;
-            }
-        }
-    }
-
-    /// Runs one connection to its end. `true`: a session stood.
-    async fn serve(
-        &self,
-        mut connection: Connection,
-        ends: &mut Ends,
-        waiting: &mut Option<Connection>,
-    ) -> bool {
-        self.teller.handshaking(&connection);
+    /// Runs until the process closes its links.
+    pub(super) async fn run(self, ends: Ends) {
         let hello = self.hello();
-        let (agreed, _) = match shake_hands(&mut connection, &hello, &self.peer).await {
-            Ok(agreed) => agreed,
-            Err(end) => {
-                let why = self.count(&connection, &end);
-                tracing::warn!(peer = %self.peer, why, "peer refused");
-                self.teller.down(&why);
-                connection.close(end.close_reason());
-                return false;
-            }
-        };
-        let skew = agreed.residency_skew;
-        self.teller.up(skew);
-        tracing::info!(peer = %self.peer, skew, "link up");
-        let stop = Notify::new();
-        let session = Session::new(connection, &self.routes);
-        let running = session.run(&stop, |connection| self.teller.observe(connection));
-        tokio::pin!(running);
-        let mut closing = self.closing.clone();
-        let (connection, end) = loop {
-            tokio::select! {
-                ended = &mut running => break ended,
-                newer = ends.newer() => {
-                    *waiting = Some(newer);
-                    stop.notify_one();
-                }
-                _ = closing.changed() => stop.notify_one(),
-            }
-        };
-        let why = self.count(&connection, &end);
-        if matches!(end, SessionEnd::Stopped) {
-            tracing::info!(peer = %self.peer, why, "link down");
-        } else {
-            tracing::warn!(peer = %self.peer, why, "link down");
-        }
-        self.teller.observe(&connection);
-        self.teller.down(&why);
-        let reason = match end {
-            SessionEnd::Stopped if waiting.is_some() => CloseReason::Superseded,
-            SessionEnd::Stopped => CloseReason::Shutdown,
-            end => end.close_reason(),
-        };
-        connection.close(reason);
-        true
+        Link::new(&self, &hello, ends).run().await;
     }
 
     /// Counts an end that was the peer's fault, and says in words why it came.
@@ -186,5 +70,24 @@ impl LinkTask {
             incarnation: self.incarnation,
             residency_digest: self.plan.residency().digest(),
         }
+    }
+
+    /// The session on a connection, from `Hello` where that is still owed, to its end.
+    async fn serve(
+        &self,
+        id: ConnectionId,
+        connection: Box<Connection>,
+        owed: Option<&Hello>,
+        stop: Arc<Notify>,
+    ) -> Step {
+        if let Some(hello) = owed
+            && let Err(end) = greet(&connection, hello).await
+        {
+            return Step::Ended(id, connection, Box::new(end));
+        }
+        let session = Session::new(*connection, &self.routes);
+        let observe = |connection: &Connection| self.teller.observe(connection);
+        let (connection, end) = session.run(&stop, observe).await;
+        Step::Ended(id, Box::new(connection), Box::new(end))
     }
 }

@@ -163,6 +163,9 @@ impl Writer {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use tokio::sync::Notify;
+    use tokio::time::timeout;
+
     use super::*;
     use crate::checkpoint::MemoryStore;
     use crate::session::Direction;
@@ -170,7 +173,10 @@ mod tests {
 
     /// What happened to a store, in order.
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<String>>>);
+    struct Log {
+        lines: Arc<Mutex<Vec<String>>>,
+        added: Arc<Notify>,
+    }
 
     struct Watched {
         store: MemoryStore,
@@ -180,11 +186,12 @@ mod tests {
 
     impl Log {
         fn add(&self, line: String) {
-            self.0.lock().unwrap().push(line);
+            self.lines.lock().unwrap().push(line);
+            self.added.notify_one();
         }
 
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().unwrap())
+            std::mem::take(&mut self.lines.lock().unwrap())
         }
     }
 
@@ -257,10 +264,9 @@ mod tests {
     async fn values_are_flushed_without_being_asked() {
         let (writer, log, _) = watched();
         writer.put(key("a"), vec![1]).await;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !log.0.lock().unwrap().iter().any(|line| line == "flush") {
-            assert!(Instant::now() < deadline, "never flushed");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while !log.lines.lock().unwrap().iter().any(|line| line == "flush") {
+            let added = timeout(Duration::from_secs(20), log.added.notified()).await;
+            added.expect("it is never flushed");
         }
         assert_eq!(log.take(), ["put source/a/us 1", "flush"]);
     }

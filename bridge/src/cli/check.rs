@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use causeway_config::Loaded;
-use causeway_config::plan::{ExactlyOnce, RoutePlan, Writers};
+use causeway_config::plan::{ExactlyOnce, Plan, RoutePlan, Writers};
+use causeway_config::{Loaded, SubjectRefusal, subject_refusal};
 
 use crate::app::control;
 use crate::control::{Control, ControlError, StreamInfo};
@@ -52,7 +52,7 @@ async fn ask_servers(loaded: &Loaded) -> anyhow::Result<Vec<String>> {
             findings.extend(judge_source(route, found));
         }
         for route in loaded.plan.arriving(&region.id) {
-            findings.extend(judge_target(route, &control).await);
+            findings.extend(judge_target(&loaded.plan, route, &control).await);
         }
     }
     Ok(findings)
@@ -74,14 +74,16 @@ fn judge_source(route: &RoutePlan, found: Result<StreamInfo, ControlError>) -> V
     }
 }
 
-async fn judge_target(route: &RoutePlan, control: &Control) -> Vec<String> {
+async fn judge_target(plan: &Plan, route: &RoutePlan, control: &Control) -> Vec<String> {
     let place = format!(
         "route.{} target {} in {}",
         route.name, route.target, route.to
     );
     let info = match control.stream(route.target.as_str()).await {
         Ok(info) => info,
-        Err(why) if why.is_missing() && route.create.is_some() => return Vec::new(),
+        Err(why) if why.is_missing() && route.create.is_some() => {
+            return judge_creation(plan, route, control, &place).await;
+        }
         Err(why) => return vec![format!("error: {place}: {why}")],
     };
     let mut findings = Vec::new();
@@ -126,6 +128,39 @@ async fn judge_target(route: &RoutePlan, control: &Control) -> Vec<String> {
     ] {
         if !info.flag(flag) {
             warn(format!("without {flag}, {header} is taken off records"));
+        }
+    }
+    findings
+}
+
+/// What the server would say to a target that is missing and would be created.
+async fn judge_creation(
+    plan: &Plan,
+    route: &RoutePlan,
+    control: &Control,
+    place: &str,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    for subject in plan.subjects_arriving(&route.to, &route.target).filters() {
+        match subject_refusal(subject) {
+            Some(why @ SubjectRefusal::TakesIn(_)) => findings.push(format!(
+                "warning: {place}: to be created with \"{subject}\": {why}"
+            )),
+            Some(why) => {
+                findings.push(format!(
+                    "error: {place}: to be created with \"{subject}\": {why} (10052)"
+                ));
+                continue; // every stream shares what this one wants
+            }
+            None => {}
+        }
+        match control.streams_sharing(subject.as_str()).await {
+            Err(why) => findings.push(format!("error: {place}: {why}")),
+            Ok(streams) if streams.is_empty() => {}
+            Ok(streams) => findings.push(format!(
+                "error: {place}: to be created with \"{subject}\", which overlaps with subjects of {} (10065)",
+                streams.join(", ")
+            )),
         }
     }
     findings

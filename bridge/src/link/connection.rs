@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{interval, timeout};
 
 use super::copies::{CopySender, read_copies};
-use super::rate::DeclaredRate;
+use super::rate::{DeclaredRate, Pace};
 
 /// Frames that may wait to be read by the session.
 const CONTROL_QUEUE: usize = 256;
@@ -137,8 +137,12 @@ pub struct Session {
     pub copies: CopySender,
     /// What was declared of the link's rate.
     pub rate: DeclaredRate,
+    /// What it may send now.
+    pub pace: Arc<Pace>,
     /// Batches in.
     pub batches_rx: mpsc::Receiver<IncomingBatch>,
+    /// What [`Session::await_use`] has seen.
+    seen: (Option<Bytes>, Option<IncomingBatch>),
     fault: Arc<OnceLock<CloseReason>>,
     connection: Connection,
 }
@@ -150,6 +154,7 @@ impl Session {
         peer: RegionId,
         dialled_by_us: bool,
         rate: DeclaredRate,
+        pace: Arc<Pace>,
     ) -> Result<Self, LinkGone> {
         let streams = async {
             if dialled_by_us {
@@ -180,10 +185,29 @@ impl Session {
             control_rx,
             copies: CopySender::start(connection.clone(), rate.clone()),
             rate,
+            pace,
             batches_rx,
+            seen: (None, None),
             fault,
             connection,
         })
+    }
+
+    /// What [`Session::await_use`] has seen: it comes before everything in the queues.
+    pub fn take_seen(&mut self) -> (Option<Bytes>, Option<IncomingBatch>) {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Waits until the peer sends something, a frame or a batch, and keeps it. `false`:
+    /// the connection is gone.
+    pub async fn await_use(&mut self) -> bool {
+        if self.seen.0.is_none() && self.seen.1.is_none() {
+            tokio::select! {
+                frame = self.control_rx.recv() => self.seen.0 = frame,
+                batch = self.batches_rx.recv() => self.seen.1 = batch,
+            }
+        }
+        self.seen.0.is_some() || self.seen.1.is_some()
     }
 
     /// Ends the connection and tells the peer why.
@@ -210,7 +234,7 @@ impl Session {
 }
 
 /// Ends a connection. One that has ended already keeps its own reason.
-pub(super) fn close(connection: &Connection, reason: CloseReason) {
+pub(crate) fn close(connection: &Connection, reason: CloseReason) {
     if connection.close_reason().is_some() {
         return;
     }

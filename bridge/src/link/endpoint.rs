@@ -112,7 +112,8 @@ impl Dialer {
         config.transport_config(transport(&self.hints, &pace));
         let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
         let connection = connecting.await?;
-        Session::start(connection, self.peer.clone(), true, self.hints.rate.clone())
+        let rate = self.hints.rate.clone();
+        Session::start(connection, self.peer.clone(), true, rate, pace)
             .await
             .map_err(|_| DialError::Closed)
     }
@@ -234,7 +235,7 @@ impl Listener {
                 let rate = hints.rate.clone();
                 pace.belongs_to(rate.clone());
                 connection.set_send_window(send_window(hints));
-                if let Ok(session) = Session::start(connection, peer, false, rate).await {
+                if let Ok(session) = Session::start(connection, peer, false, rate, pace).await {
                     let _ = sessions.send(session).await;
                 }
             }

@@ -315,7 +315,7 @@ impl State {
 
     fn wake(&mut self, woken: &mut Vec<Waker>) {
         for (key, flow) in &mut self.flows {
-            if flow.waker.is_some() && self.shaper.is_low(*key) {
+            if flow.waker.is_some() && self.shaper.has_room(*key) {
                 woken.extend(flow.waker.take());
             }
         }

@@ -16,11 +16,15 @@ use crate::wait::join;
 /// Batches up to this are encoded in place: handing them over would cost more than it saves.
 const ENCODE_INLINE_MAX: usize = 16 * 1024;
 
+/// No more is expected of the next batch, however well the last ones compressed.
+const RATIO_MAX: u64 = 8;
+
 /// An encoder that comes back with its batch.
 pub(super) struct Encoded {
     encoder: LaneEncoder,
     lane: LaneId,
     took: Duration,
+    plain_len: usize,
     result: Result<EncodedBatch, EncodeError>,
 }
 
@@ -40,6 +44,9 @@ pub(super) struct Pipeline {
     encoding: Option<JoinHandle<Encoded>>,
     ready: Option<(LaneId, EncodedBatch)>,
     sending: Option<JoinHandle<Result<(), SessionGone>>>,
+    /// Bytes of the lane's last batches, before and after encoding, older ones counting less.
+    plain: u64,
+    encoded: u64,
 }
 
 impl Pipeline {
@@ -51,6 +58,8 @@ impl Pipeline {
             encoding: None,
             ready: None,
             sending: None,
+            plain: 0,
+            encoded: 0,
         }
     }
 
@@ -98,6 +107,7 @@ impl Pipeline {
                 encoder,
                 lane,
                 took: began.elapsed(),
+                plain_len: batch.body.len(),
                 result,
             }
         };
@@ -117,7 +127,10 @@ impl Pipeline {
         self.effort.handle_encoded(encoded.took);
         if lane == Some(encoded.lane) {
             self.encoder = Some(encoded.encoder);
-            self.ready = Some((encoded.lane, encoded.result?));
+            let batch = encoded.result?;
+            self.plain = self.plain * 7 / 8 + encoded.plain_len as u64;
+            self.encoded = self.encoded * 7 / 8 + batch.body.len() as u64;
+            self.ready = Some((encoded.lane, batch));
         }
         Ok(())
     }
@@ -150,6 +163,11 @@ impl Pipeline {
             Waits::Records
         };
         self.effort.handle_waits(self.began.elapsed(), waits);
+    }
+
+    /// How many times smaller batches became of late, at least 1.
+    pub(super) fn ratio(&self) -> u64 {
+        (self.plain / self.encoded.max(1)).clamp(1, RATIO_MAX)
     }
 
     /// The effort that compression takes now.

@@ -1,14 +1,19 @@
 //! All that can be done now, after each thing that happened.
 
 use causeway_proto::frame::LaneCloseReason;
+use causeway_proto::lanes::batch_len_max;
 use tokio::time::Instant;
 
 use super::pipeline::Encoded;
 use super::{Outbound, RETRY};
+use crate::session::Port;
 
 impl Outbound {
     /// Does all that can be done now.
     pub(super) async fn pump(&mut self) {
+        let rate = self.port.as_ref().and_then(Port::rate);
+        let len = batch_len_max(rate, self.pipeline.ratio());
+        self.sender.set_batch_len_max(len);
         loop {
             self.send_ready();
             if self.sender.is_reading() {

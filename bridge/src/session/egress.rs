@@ -177,6 +177,7 @@ impl Egress {
         self.backlog.handle_written(chunk.len);
         if chunk.last {
             stream.finish().map_err(|_| SessionGone)?;
+            self.backlog.handle_finished(batch.len);
             self.await_delivery(&stream, batch.len);
             if let Some([head, body]) = batch.whole {
                 self.copies.copy(head, body);

@@ -9,25 +9,28 @@ use super::HELLO_TIMEOUT;
 use super::end::SessionEnd;
 use crate::link::Session as Connection;
 
-/// Says `Hello`, hears the peer's, and judges it.
-pub async fn shake_hands(
-    connection: &mut Connection,
-    own: &Hello,
-    expected: &RegionId,
-) -> Result<(Agreed, Hello), SessionEnd> {
+/// Says `Hello`.
+pub async fn greet(connection: &Connection, own: &Hello) -> Result<(), SessionEnd> {
     let hello = Frame::Hello(own.clone())
         .encode()
         .expect("our own names are within their bounds");
-    connection
-        .control
-        .send(hello)
-        .await
-        .map_err(|_| SessionEnd::Lost)?;
+    let said = timeout(HELLO_TIMEOUT, connection.control.send(hello)).await;
+    match said {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(SessionEnd::Lost),
+    }
+}
+
+/// Hears the peer's `Hello`, and judges it.
+pub async fn hear(
+    connection: &mut Connection,
+    own: &Hello,
+    expected: &RegionId,
+) -> Result<Agreed, SessionEnd> {
     let first = timeout(HELLO_TIMEOUT, connection.control_rx.recv())
         .await
         .map_err(|_| SessionEnd::NoHello)?
         .ok_or(SessionEnd::Lost)?;
     let hello = first_frame(Frame::decode_message(&first)?)?;
-    let agreed = check_hello(own, &hello, &connection.peer, expected)?;
-    Ok((agreed, hello))
+    Ok(check_hello(own, &hello, &connection.peer, expected)?)
 }

@@ -10,6 +10,7 @@ use causeway_proto::id::{LaneId, RouteName};
 use tokio::sync::{mpsc, oneshot};
 
 use super::egress::Offer;
+use crate::link::Pace;
 
 /// Frames and batches that may wait for a driver. Drivers take everything at once; the bound is for
 /// the case that one is broken.
@@ -69,12 +70,18 @@ pub struct Port {
     pub(super) frames: mpsc::Sender<(usize, Frame)>,
     pub(super) offers: mpsc::Sender<Offer>,
     pub(super) next_lane: Arc<AtomicU32>,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Port {
     /// A lane number that the session has not used.
     pub fn new_lane(&self) -> LaneId {
         LaneId(self.next_lane.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// Bits a second that the link lets through now, if that is known.
+    pub fn rate(&self) -> Option<u64> {
+        self.pace.get()
     }
 
     /// Sends a frame. An error means that the session is gone; `Down` follows.

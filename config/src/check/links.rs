@@ -2,13 +2,14 @@
 
 use causeway_proto::id::RegionId;
 
+use crate::error::Place;
 use crate::read::{Placed, Report};
 use crate::section::{Drafts, LinkDraft, RegionDraft};
 
 pub(super) fn check(drafts: &Drafts, report: &Report) {
     for (index, link) in drafts.links.iter().enumerate() {
         check_pair_is_new(link, &drafts.links[..index], report);
-        check_listener(link, &drafts.regions, report);
+        check_listeners(link, &drafts.regions, report);
     }
     warn_idle(drafts, report);
     warn_same_host(drafts, report);
@@ -40,22 +41,30 @@ fn check_pair_is_new(link: &LinkDraft, earlier: &[LinkDraft], report: &Report) {
     }
 }
 
-fn check_listener(link: &LinkDraft, regions: &[RegionDraft], report: &Report) {
-    let Some([listener, _]) = &link.regions else {
+/// Whoever is dialled listens, and at an address of its own.
+fn check_listeners(link: &LinkDraft, regions: &[RegionDraft], report: &Report) {
+    let Some([first, second]) = &link.regions else {
         return;
     };
-    let Some(region) = regions.iter().find(|region| region.id == listener.value) else {
-        return;
+    let listens = |id: &RegionId, why: &str, place: &Place| {
+        let region = regions.iter().find(|region| region.id == *id);
+        if let Some(region) = region
+            && region.listen.is_none()
+            && !region.has_listen
+        {
+            let wanted = format!("an IP address and UDP port to listen on, since {why}");
+            report.conflict(&region.place.child("listen"), "nothing", wanted, place);
+        }
     };
-    if region.listen.is_none() && !region.has_listen {
-        let wanted =
-            "an IP address and UDP port to listen on, since the first region of a link is dialled";
-        report.conflict(
-            &region.place.child("listen"),
-            "nothing",
-            wanted,
-            &listener.place,
-        );
+    let why = "the first region of a link is dialled";
+    listens(&first.value, why, &first.place);
+    let Some(back) = &link.dial_back else { return };
+    let why = format!("{} dials it back", first.value);
+    listens(&second.value, &why, &back.place);
+    if let Some(dial) = link.dial.as_ref().filter(|dial| dial.value == back.value) {
+        let found = format!("\"{}\" again", back.value);
+        let wanted = format!("where {} is reached", second.value);
+        report.conflict(&back.place, found, wanted, &dial.place);
     }
 }
 
@@ -106,7 +115,8 @@ fn warn_same_host(drafts: &Drafts, report: &Report) {
         let (Some(a), Some(b)) = (find(a), find(b)) else {
             continue;
         };
-        if !link.dial.as_ref().is_some_and(|dial| dial.is_loopback()) {
+        let mut dials = link.dial.iter().chain(&link.dial_back);
+        if !dials.any(|dial| dial.is_loopback()) {
             continue;
         }
         warn_same(&a.state, &b.state, "state directory", a, report);

@@ -22,6 +22,7 @@ pub(crate) struct LinkDraft {
     /// Listener and dialler.
     pub(crate) regions: Option<[Placed<RegionId>; 2]>,
     pub(crate) dial: Option<Placed<HostPort>>,
+    pub(crate) dial_back: Option<Placed<HostPort>>,
     rate: Option<Rate>,
     calendar: Calendar,
     mode: LinkMode,
@@ -37,6 +38,7 @@ impl LinkDraft {
             listener: listener.value,
             dialer: dialer.value,
             dial: self.dial?.value,
+            dial_back: self.dial_back.map(|dial| dial.value),
             rate: self.rate,
             schedule: self.calendar.schedule,
             monthly_cap: self.calendar.cap,
@@ -83,6 +85,9 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
         regions: read_pair(table),
         dial: table
             .required("dial")
+            .and_then(|value| value.parse(str::parse::<HostPort>)),
+        dial_back: table
+            .optional("dial_back")
             .and_then(|value| value.parse(str::parse::<HostPort>)),
         rate,
         calendar: schedule::read_with_cap(table),

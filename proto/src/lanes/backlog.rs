@@ -9,6 +9,9 @@
 //! A batch that lost a packet is acknowledged a round trip late, although all but one of its packets
 //! are gone from the path. Loss so makes the count too high, by a share that can be worked out from
 //! the loss and the packets of a batch, and that is added to the limit.
+//!
+//! A batch of which a part is unwritten will never be acknowledged. So when nothing else is on its way, what
+//! is begun may be finished, however small the path: otherwise all would wait for each other for ever.
 
 use std::time::Duration;
 
@@ -55,6 +58,8 @@ impl Default for Pace {
 pub struct Backlog {
     /// Bytes written whose batch is not yet acknowledged.
     outstanding: u64,
+    /// Of those, bytes of batches that are written to their ends.
+    whole: u64,
     limit: u64,
     pace: Pace,
     /// Moving averages: lost packets in a million, and bytes of a batch.
@@ -84,6 +89,7 @@ impl Backlog {
     pub fn new() -> Self {
         Self {
             outstanding: 0,
+            whole: 0,
             limit: LIMIT_FIRST,
             pace: Pace::default(),
             loss_ppm: 0,
@@ -98,9 +104,15 @@ impl Backlog {
         self.outstanding += len as u64;
     }
 
+    /// The last chunk of a batch was written.
+    pub fn handle_finished(&mut self, batch_len: u64) {
+        self.whole += batch_len;
+    }
+
     /// The peer has all of a batch, or its stream is gone.
     pub fn handle_delivered(&mut self, batch_len: u64) {
         self.outstanding = self.outstanding.saturating_sub(batch_len);
+        self.whole = self.whole.saturating_sub(batch_len);
         self.batch_len = (self.batch_len * 7 + batch_len) / 8;
     }
 
@@ -151,7 +163,8 @@ impl Backlog {
 
     /// What may be written now.
     pub fn room(&self) -> Room {
-        let any = self.limit.saturating_sub(self.outstanding);
+        let least = u64::from(self.whole == 0);
+        let any = self.limit.saturating_sub(self.outstanding).max(least);
         // Live bytes go before what waits unsent, so they need not wait for it; their share of the
         // limit bounds them.
         let reserve = self.limit * LIVE_SHARE_PERCENT / 100;

@@ -3,7 +3,8 @@
 //! Fairness is counted in virtual time: each class has a clock that its bytes advance, slower the
 //! larger its weight, and the class that is furthest behind goes next. A class that comes back from
 //! idle starts at the present, so that it neither claims what it lent nor pays for it. Lanes within a
-//! class do the same with equal weights.
+//! class do the same with equal weights, batch by batch: a batch is of use when it is whole, so one that is
+//! begun is finished before the next of its class.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,7 @@ struct Offer {
     class: usize,
     /// When the lane is due, in virtual time of its class.
     due: u64,
+    taken: u64,
     left: usize,
 }
 
@@ -52,6 +54,8 @@ struct Offer {
 struct Class {
     /// By the time that they are due.
     lanes: BTreeSet<(u64, LaneId)>,
+    /// The lane whose batch is begun; also in `lanes`.
+    begun: Option<(u64, LaneId)>,
     /// Virtual time among the lanes of the class.
     now: u64,
     /// When the class is due, in virtual time among the classes.
@@ -96,6 +100,7 @@ impl Schedule {
         let offer = Offer {
             class: index,
             due,
+            taken: 0,
             left: len,
         };
         self.offers.insert(lane, offer);
@@ -105,7 +110,9 @@ impl Schedule {
     pub fn withdraw(&mut self, lane: LaneId) {
         self.ends.remove(&lane);
         if let Some(offer) = self.offers.remove(&lane) {
-            self.classes[offer.class].lanes.remove(&(offer.due, lane));
+            let class = &mut self.classes[offer.class];
+            class.lanes.remove(&(offer.due, lane));
+            class.begun = class.begun.filter(|(_, begun)| *begun != lane);
         }
     }
 
@@ -143,18 +150,22 @@ impl Schedule {
 
     fn take_from(&mut self, index: usize) -> Option<Chunk> {
         let class = &mut self.classes[index];
-        let (due, lane) = class.lanes.pop_first()?;
-        class.now = due;
+        let next = class.begun.or_else(|| class.lanes.first().copied())?;
+        let (due, lane) = next;
         let offer = self.offers.get_mut(&lane)?;
+        if class.begun.is_none() {
+            class.now = due;
+        }
         let len = offer.left.min(self.pace.chunk_len_max);
         offer.left -= len;
-        offer.due += len as u64;
+        offer.taken += len as u64;
         let last = offer.left == 0;
+        class.begun = Some(next).filter(|_| !last);
         if last {
-            self.note_end(lane, index, due + len as u64);
+            let end = due + offer.taken;
+            class.lanes.remove(&next);
             self.offers.remove(&lane);
-        } else {
-            self.classes[index].lanes.insert((offer.due, lane));
+            self.note_end(lane, index, end);
         }
         Some(Chunk { lane, len, last })
     }

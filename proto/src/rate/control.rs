@@ -60,7 +60,7 @@ const RATE_MIN: u64 = 16_000;
 /// No rate above this without a ceiling.
 const RATE_MAX: u64 = 100_000_000_000;
 /// Packets of the first round trip where no rate is declared.
-const FIRST_PACKETS: u64 = 16;
+const FIRST_PACKETS: u64 = 32;
 /// Loss, in packets of a million, that may be a policer where there is no delay.
 const LOSS_SUSPECT: u64 = 30_000;
 /// Packets over which loss is smoothed.
@@ -211,222 +211,29 @@ impl Control {
         self.trial.lost(sent, packets, wire);
     }
 
-    fn judge(&mut self, now: Duration, found: Finding) {
-        let delay = found.low.saturating_sub(self.trip.base());
-        let late = found.low_late.saturating_sub(self.trip.base());
-        self.trip.calm(now);
-        self.smooth(found, late);
-        if found.is_idle {
-            return self.judge_idle(now);
-        }
-        match self.phase {
-            Phase::Startup { best } => self.judge_startup(found, late, best),
-            Phase::Steady { step } => self.judge_steady(now, found, delay, step),
-            Phase::Draining {
-                delay: before,
-                rate,
-                delivered,
-            } => {
-                // What was sent before we slowed down may have made it longer still.
-                let early = found.low_early.saturating_sub(self.trip.base());
-                let before = before.max(early);
-                if late * 2 <= before || late <= self.target() {
-                    if rate == self.ceiling() && self.is_anchored() && delivered >= rate / 20 * 19 {
-                        // All of it arrives: the queue was an accident, and is gone.
-                        return self.go(rate, Phase::Steady { step: 10 });
-                    }
-                    self.settle(delivered);
-                } else if late * 5 <= before * 4 {
-                    // It shrinks, but there was more of it than could leave in that time.
-                    self.drain(found, late, rate);
-                } else {
-                    self.trip.is_not_ours(late);
-                    self.go(rate, Phase::Steady { step: 10 });
-                }
-            }
-            Phase::Suspicious => {
-                let phase = Phase::Policed {
-                    rate: self.rate,
-                    delivered: found.delivered,
-                    loss: found.loss,
-                };
-                self.go(self.rate * 7 / 8, phase);
-            }
-            Phase::Policed {
-                rate,
-                delivered,
-                loss,
-            } => self.judge_policed(now, found, (rate, delivered, loss)),
-        }
-    }
-
-    /// There was too little to send to learn anything. What was being tried is tried again another time.
-    fn judge_idle(&mut self, now: Duration) {
-        match self.phase {
-            Phase::Draining { rate, .. } | Phase::Policed { rate, .. } => {
-                self.go(rate, Phase::Steady { step: 10 });
-            }
-            Phase::Suspicious => self.phase = Phase::Steady { step: 10 },
-            // A declared rate is the operator's word, tried or not.
-            Phase::Steady { step } if self.is_anchored() && now >= self.hold_until => {
-                self.climb(step);
-            }
-            Phase::Steady { .. } | Phase::Startup { .. } => {}
-        }
-    }
-
-    /// Smooths what arrived, and the share that died where no queue can have dropped it.
-    fn smooth(&mut self, found: Finding, late: Duration) {
-        if late <= self.target() {
-            let weight = found.packets.min(LOSS_PACKETS);
-            let rest = LOSS_PACKETS - weight;
-            self.loss = (self.loss * rest + found.loss * weight) / LOSS_PACKETS;
-        }
-        self.delivery = (self.delivery * 3 + found.delivered) / 4;
-    }
-
-    fn judge_startup(&mut self, found: Finding, delay: Duration, best: u64) {
-        if delay > self.target() * 2 {
-            return self.drain(found, delay, self.rate);
-        }
-        if found.delivered < best + best / 3 || (found.is_busy && found.delivered < self.rate / 2) {
-            self.looks += 1;
-            if self.looks > 1 {
-                self.settle(best.max(found.delivered));
-            }
-            return;
-        }
-        self.looks = 0;
-        let best = found.delivered;
-        self.go(self.rate * 2, Phase::Startup { best });
-        if self.rate == self.ceiling() {
-            self.phase = Phase::Steady { step: 10 };
-        }
-    }
-
-    fn judge_steady(&mut self, now: Duration, found: Finding, delay: Duration, step: u64) {
-        if self.settings.mode == Mode::Scavenger && delay > self.target() {
-            return self.go(self.rate / 2, Phase::Steady { step: 20 });
-        }
-        // Where we send less than we may and all of it arrives, a queue is not of our making.
-        let is_pressed = found.is_busy || found.delivered * 8 < found.sent * 7;
-        if delay > self.target() && is_pressed {
-            // Where delay wanders, and against the operator's word, one look is not enough: a machine that was
-            // busy for a moment looks like a queue, too.
-            self.looks += 1;
-            let is_sure = self.trip.noise() < TARGET || delay > self.target() * 2;
-            if self.looks > 1 || (is_sure && !self.is_anchored()) {
-                self.looks = 0;
-                self.drain(found, delay, self.rate);
-            }
-            return;
-        }
-        self.looks = 0;
-        let is_lossy = self.loss > LOSS_SUSPECT + self.loss_usual * 3 / 2;
-        if is_lossy && now >= self.suspect_after {
-            self.phase = Phase::Suspicious;
-            return;
-        }
-        // What does not arrive need not be sent faster.
-        let arriving = self.delivery.max(found.delivered);
-        let expected = self.rate / 1_000 * (1_000 - self.loss_usual / 1_000);
-        let arrives = arriving * 8 >= expected * 7;
-        let is_spared = self.is_anchored() && !found.is_busy;
-        if (arrives || is_spared) && now >= self.hold_until && self.rate < self.ceiling() {
-            self.climb(step);
-        }
-    }
-
-    fn judge_policed(&mut self, now: Duration, found: Finding, before: (u64, u64, u64)) {
-        let (rate, delivered, loss) = before;
-        // Chance takes the same share of less; a policer lets as much pass as before.
-        if found.delivered * 100 > delivered * 94 && found.loss * 8 < loss * 7 {
-            self.suspicions_wrong = 0;
-            self.settle(found.delivered.min(self.rate));
-            self.policers = (self.policers + 1).min(4);
-            self.hold_until = now + POLICER_HOLD * (1 << self.policers) / 2;
-        } else {
-            self.policers = 0;
-            self.loss_usual = found.loss.max(loss).min(500_000);
-            self.suspicions_wrong = (self.suspicions_wrong + 1).min(6);
-            self.suspect_after = now + POLICER_HOLD * (1 << self.suspicions_wrong);
-            self.go(rate, Phase::Steady { step: 10 });
-        }
-    }
-
-    /// Slows down by as much as empties a queue of that delay within the next trial.
-    fn drain(&mut self, found: Finding, delay: Duration, rate: u64) {
-        let mut delivered = self.repaired(found);
-        if self.trip.noise() > TARGET {
-            // Jitter stretches one trial and squeezes the next.
-            delivered = delivered.max(self.delivery);
-        }
-        let delivered = delivered.min(rate);
-        let phase = Phase::Draining {
-            delay,
-            rate,
-            delivered,
-        };
-        let length = self.trip.base().max(Duration::from_millis(20));
-        // Until now, one round trip after what was seen, it went on growing.
-        let excess = (rate - delivered) * 1000 / delivered.max(1);
-        let delay = delay + length * excess.min(2000) as u32 / 1000;
-        let share = (delay.as_nanos() * 1000 / length.as_nanos().max(1)) as u64;
-        let rate = delivered - delivered * share.clamp(100, 500) / 1000;
-        self.go(rate, phase);
-    }
-
-    /// What the link passes, when so much of it arrived.
-    fn repaired(&self, found: Finding) -> u64 {
-        let usual = found.loss.min(self.loss).min(500_000);
-        (u128::from(found.delivered) * 1_000_000 / u128::from(1_000_000 - usual)) as u64
-    }
-
-    /// Goes on just under what was delivered.
-    fn settle(&mut self, delivered: u64) {
-        self.capacity = Some(delivered);
-        let rate = delivered - delivered / 50;
-        self.go(rate, Phase::Steady { step: 10 });
-    }
-
-    fn climb(&mut self, step: u64) {
-        let near = self
-            .capacity
-            .is_some_and(|most| self.rate < most + most / 20);
-        let most = match self.settings.mode {
-            Mode::Scavenger => 50,
-            Mode::Declared if self.is_anchored() => 1000,
-            Mode::Declared | Mode::Adaptive => 250,
-        };
-        let next = if near { 10 } else { (step * 2).min(most) };
-        self.go(
-            self.rate + self.rate / 1000 * step,
-            Phase::Steady { step: next },
-        );
-    }
-
-    fn go(&mut self, rate: u64, phase: Phase) {
-        self.rate = rate.clamp(self.floor(), self.ceiling());
-        self.phase = phase;
-    }
-
     fn target(&self) -> Duration {
+        self.target_at(self.rate)
+    }
+
+    fn target_at(&self, rate: u64) -> Duration {
         let target = match self.settings.mode {
             Mode::Scavenger => TARGET_SCAVENGER,
             Mode::Declared | Mode::Adaptive => TARGET,
         };
         // Our own queue holds two packets, which counts where they take long.
-        let packets = if self.rate < 1_000_000 { 6 } else { 3 };
-        target + self.packet_time() * packets + self.trip.noise()
+        let packets = if rate < 1_000_000 { 6 } else { 3 };
+        target + self.packet_time_at(rate) * packets + self.trip.noise()
     }
 
     /// Half a round trip, and enough packets to tell something by.
     fn trial_length(&self) -> Duration {
         let base = self.trip.base();
         let (share, packets) = match self.phase {
-            Phase::Startup { .. } | Phase::Steady { .. } => (base / 2, 16),
-            Phase::Draining { .. } => (base, 16),
-            Phase::Suspicious | Phase::Policed { .. } => (base * 3, 200),
+            Phase::Startup { .. } => (base / 4, 16),
+            // Longer than delay wanders, or what arrived meanwhile says little.
+            Phase::Steady { .. } => ((base / 2).max(self.trip.noise() * 4), 16),
+            Phase::Draining { .. } => (base.max(self.trip.noise() * 4), 16),
+            Phase::Suspicious | Phase::Policed { .. } => (base * 3, 400),
         };
         let packets = self.packet_time() * packets;
         share
@@ -435,8 +242,12 @@ impl Control {
     }
 
     fn packet_time(&self) -> Duration {
+        self.packet_time_at(self.rate)
+    }
+
+    fn packet_time_at(&self, rate: u64) -> Duration {
         let bits = (self.settings.mtu + self.settings.headers) * 8;
-        Duration::from_nanos(bits * 1_000_000_000 / self.rate.max(1))
+        Duration::from_nanos(bits * 1_000_000_000 / rate.max(1))
     }
 
     fn is_anchored(&self) -> bool {
@@ -461,5 +272,6 @@ fn per_second(bytes: u64, time: Duration) -> u64 {
     (u128::from(bytes) * 8_000_000_000 / time.as_nanos().max(1)) as u64
 }
 
+mod judge;
 #[cfg(test)]
 mod tests;

@@ -165,31 +165,18 @@ impl<P> Shaper<P> {
         }
     }
 
-    /// Whether a flow may push more: it has less than two packets, or 2 ms of its rate, waiting.
+    /// Whether a flow may push [`depth`](Self::depth) packets: half of what may wait, so that its sender is not
+    /// woken for each packet, and no more waits than was meant. What waits here looks like a queue of the path.
     pub fn has_room(&self, key: FlowKey) -> bool {
-        self.room(key) > 0
-    }
-
-    /// Full packets that a flow may push.
-    pub fn room(&self, key: FlowKey) -> u64 {
-        let Some(flow) = self.flow(key) else {
-            return u64::MAX;
-        };
-        let missing = self.limit(flow).saturating_sub(flow.queued);
-        missing.div_ceil(self.mtu(flow.link))
-    }
-
-    /// Whether so little waits that its sender should be woken: half of what may, so that it is not woken
-    /// for each packet.
-    pub fn is_low(&self, key: FlowKey) -> bool {
         self.flow(key)
             .is_none_or(|flow| flow.queued * 2 <= self.limit(flow))
     }
 
-    /// Full packets that a flow may have waiting at most.
+    /// Full packets that a flow may push at once when it has room.
     pub fn depth(&self, key: FlowKey) -> u64 {
-        self.flow(key)
-            .map_or(u64::MAX, |flow| self.limit(flow) / self.mtu(flow.link))
+        self.flow(key).map_or(u64::MAX, |flow| {
+            (self.limit(flow) / 2 / self.mtu(flow.link)).max(1)
+        })
     }
 
     fn limit(&self, flow: &Flow<P>) -> u64 {

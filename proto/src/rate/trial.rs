@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// A trial lasts until so many packets of it arrived, or eight times as long as was meant.
 const PACKETS_MIN: u64 = 8;
+/// See [`Finding::is_overrun`].
+const OVERRUN_PACKETS: u64 = 64;
 
 /// A stretch of sending at one rate, judged when a packet sent after it was acknowledged.
 #[derive(Debug, Clone)]
@@ -43,6 +45,21 @@ pub(super) struct Finding {
     pub(super) is_idle: bool,
     /// There was always more to send.
     pub(super) is_busy: bool,
+}
+
+impl Finding {
+    /// Less arrived than was sent at (nearly) the full `rate`, of so many packets that neither one late
+    /// acknowledgement nor jitter looks like it.
+    pub(super) fn is_overrun(&self, rate: u64) -> bool {
+        self.packets >= OVERRUN_PACKETS
+            && self.sent > rate / 4 * 3
+            && self.delivered * 8 < self.sent * 7
+    }
+
+    /// Clearly less arrived than was sent.
+    pub(super) fn is_behind(&self) -> bool {
+        self.packets >= OVERRUN_PACKETS && self.delivered * 5 < self.sent * 4
+    }
 }
 
 impl Trial {

@@ -1,5 +1,6 @@
 //! One end of a connection: what quinn's driver and the sidecar's socket do, in virtual time.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use quinn_proto::{
     Event, ServerConfig, StreamEvent, StreamId, WriteError,
 };
 
-use super::{BATCH, PACKET_MAX, tls};
+use super::{BATCH, Load, PACKET_MAX, tls};
 
 const SENDER: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
@@ -40,9 +41,13 @@ pub(super) struct End {
     peer: SocketAddr,
     endpoint: Endpoint,
     connection: Option<(ConnectionHandle, Connection)>,
-    sends: bool,
+    load: Load,
+    /// When a trickle last sent.
+    sent_at: Option<Duration>,
     ended: bool,
     sending: Option<(StreamId, Bytes)>,
+    /// Batches that are written or being written, and not acknowledged whole.
+    unacknowledged: HashMap<StreamId, usize>,
     batch: Bytes,
     reading: Vec<StreamId>,
     read: u64,
@@ -79,7 +84,7 @@ impl End {
             .connect(epoch + now, config, RECEIVER, "causeway")
             .expect("a name and an address that can be dialled");
         sender.connection = Some(connection);
-        sender.sends = true;
+        sender.load = Load::Saturating;
         (sender, receiver)
     }
 
@@ -104,9 +109,11 @@ impl End {
             peer,
             endpoint: Endpoint::new(Arc::new(config), server.map(Arc::new), true, None),
             connection: None,
-            sends: false,
+            load: Load::Nothing,
+            sent_at: None,
             ended: false,
             sending: None,
+            unacknowledged: HashMap::new(),
             batch: Bytes::from(vec![0x5a; BATCH]),
             reading: Vec::new(),
             read: 0,
@@ -125,6 +132,15 @@ impl End {
         self.read
     }
 
+    pub(super) fn set_load(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// Bits a second that the controller allows.
+    pub(super) fn pace(&self) -> Option<u64> {
+        self.pace.get()
+    }
+
     pub(super) fn stands(&self) -> bool {
         !self.ended && self.connection.is_some()
     }
@@ -136,7 +152,11 @@ impl End {
     }
 
     pub(super) fn next_at(&self) -> Option<Duration> {
-        self.timer.into_iter().chain(self.wait).min()
+        let trickle = match (self.load, self.sent_at) {
+            (Load::Trickle { every, .. }, Some(at)) => Some(at + every),
+            _ => None,
+        };
+        self.timer.into_iter().chain(self.wait).chain(trickle).min()
     }
 
     /// A datagram came out of the path.
@@ -175,7 +195,7 @@ impl End {
                 connection.handle_timeout(at);
             }
             self.exchange_events();
-            self.write();
+            self.write(now);
             let filled = self.fill(now);
             self.shaper
                 .set_link_rate(now, self.link, self.declared.get());
@@ -212,6 +232,9 @@ impl End {
             match event {
                 Event::ConnectionLost { .. } => self.ended = true,
                 Event::Stream(StreamEvent::Readable { id }) => self.reading.push(id),
+                Event::Stream(StreamEvent::Finished { id }) => {
+                    self.unacknowledged.remove(&id);
+                }
                 Event::Stream(StreamEvent::Opened { dir: Dir::Uni }) => {
                     while let Some(id) = connection.streams().accept(Dir::Uni) {
                         self.reading.push(id);
@@ -232,21 +255,11 @@ impl End {
         }
     }
 
-    /// Keeps a batch in every window that quinn opens.
-    fn write(&mut self) {
-        let Some((_, connection)) = self.connection.as_mut().filter(|_| self.sends) else {
-            return;
-        };
-        if connection.is_handshaking() || self.ended {
-            return;
-        }
-        loop {
-            let (id, mut rest) = match self.sending.take() {
-                Some(sending) => sending,
-                None => match connection.streams().open(Dir::Uni) {
-                    Some(id) => (id, self.batch.clone()),
-                    None => return,
-                },
+    /// Writes what the load wants and quinn takes.
+    fn write(&mut self, now: Duration) {
+        while let Some((id, mut rest)) = self.sending.take().or_else(|| self.begin_batch(now)) {
+            let Some((_, connection)) = &mut self.connection else {
+                return;
             };
             match connection.send_stream(id).write_chunks(&mut [rest.clone()]) {
                 Ok(written) => {
@@ -266,6 +279,30 @@ impl End {
         }
     }
 
+    /// The next batch, if the load has one now.
+    fn begin_batch(&mut self, now: Duration) -> Option<(StreamId, Bytes)> {
+        let (_, connection) = self.connection.as_mut()?;
+        if connection.is_handshaking() || self.ended {
+            return None;
+        }
+        let len = match self.load {
+            Load::Nothing => return None,
+            Load::Saturating => BATCH,
+            Load::Credit(most) => {
+                let held: usize = self.unacknowledged.values().sum();
+                (held < most).then_some(BATCH)?
+            }
+            Load::Trickle { len, every } => {
+                let is_due = self.sent_at.is_none_or(|at| now >= at + every);
+                is_due.then_some(len)?
+            }
+        };
+        let id = connection.streams().open(Dir::Uni)?;
+        self.sent_at = Some(now);
+        self.unacknowledged.insert(id, len);
+        Some((id, self.batch.slice(..len)))
+    }
+
     /// Moves datagrams from quinn to the shaper while that has room.
     fn fill(&mut self, now: Duration) -> bool {
         let Some((_, connection)) = &mut self.connection else {
@@ -273,7 +310,7 @@ impl End {
         };
         let mut filled = false;
         while self.shaper.has_room(self.flow) {
-            let segments = (self.shaper.room(self.flow) as usize).min(SEGMENTS_MAX);
+            let segments = (self.shaper.depth(self.flow) as usize).min(SEGMENTS_MAX);
             self.buffer.clear();
             let at = self.epoch + now;
             let Some(transmit) = connection.poll_transmit(at, segments, &mut self.buffer) else {

@@ -1,6 +1,9 @@
 //! The limit against a path in virtual time: the link stays busy, and little waits for it.
 
 use super::*;
+use crate::frame::LaneClass;
+use crate::id::LaneId;
+use crate::lanes::Schedule;
 
 const MTU: u64 = 1400;
 const BATCH: u64 = 20_000;
@@ -64,6 +67,7 @@ fn run(rate: u64, rtt: Duration, loss_every: u64, declared: bool) -> Outcome {
             let packets = BATCH.div_ceil(MTU);
             let len = packets * MTU;
             backlog.handle_written(len as usize);
+            backlog.handle_finished(len);
             batches.push(Batch {
                 len,
                 unacked: packets,
@@ -163,4 +167,57 @@ fn chunks_and_bursts_follow_the_rate() {
     assert_eq!(at(1_250_000).chunk_len_max, 6_250, "10 Mbit/s");
     assert_eq!(at(125_000_000).chunk_len_max, CHUNK_LEN_MAX, "1 Gbit/s");
     assert_eq!(at(1_250_000).live_burst_max, 250_000);
+}
+
+/// Many lanes with large batches over a path that holds less than one of them: batches are
+/// acknowledged whole, so whole ones have to leave. Counts those that did within so many chunks.
+fn batches_through(lanes: u32, batch: usize, limit_rate: u64) -> usize {
+    let mut schedule = Schedule::new();
+    let mut backlog = Backlog::new();
+    let view = PathView {
+        rtt: Duration::from_millis(100),
+        window: limit_rate / 10,
+        rate: None,
+        packets_sent: 0,
+        packets_lost: 0,
+        mtu: MTU,
+    };
+    for number in 0..lanes {
+        schedule.offer(LaneId(number), LaneClass::Bulk, batch);
+    }
+    let (mut through, mut unacknowledged) = (0, 0);
+    for _ in 0..100_000 {
+        backlog.handle_path(&view);
+        schedule.set_pace(backlog.pace());
+        match schedule.poll_chunk(backlog.room()) {
+            Some(chunk) => {
+                backlog.handle_written(chunk.len);
+                if chunk.last {
+                    backlog.handle_finished(batch as u64);
+                    unacknowledged += 1;
+                    schedule.offer(chunk.lane, LaneClass::Bulk, batch);
+                }
+                // Nor does everything that is on offer go into the connection for that.
+                let chunk_max = backlog.pace().chunk_len_max as u64;
+                assert!(backlog.outstanding <= backlog.limit.max(batch as u64) + chunk_max);
+            }
+            None if unacknowledged == 0 => break,
+            None => {
+                unacknowledged -= 1;
+                through += 1;
+                backlog.handle_delivered(batch as u64);
+            }
+        }
+    }
+    through
+}
+
+#[test]
+fn batches_larger_than_the_path_leave_all_the_same() {
+    assert!(batches_through(1, 256 * 1024, 100_000) > 100);
+}
+
+#[test]
+fn many_lanes_do_not_stop_each_other_half_way() {
+    assert!(batches_through(300, 64 * 1024, 1_000_000) > 100);
 }

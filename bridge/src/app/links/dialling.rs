@@ -1,0 +1,106 @@
+//! Dials a peer whenever, and for as long as, it is wished.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::backoff::Backoff;
+use crate::link::{Dialer, Session as Connection};
+
+/// First and longest wait between attempts, before jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What is wished. The number tells one wish from the next, however fast they follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Wish {
+    number: u64,
+    wanted: bool,
+    /// A session has stood since the last one: failures before it count no more.
+    stood: bool,
+}
+
+/// What became of an attempt.
+pub(super) enum Outcome {
+    Made(Box<Connection>),
+    /// Why not. It is tried again without being asked.
+    Failed(String),
+}
+
+/// The task that dials.
+pub(super) struct Dialling {
+    wish: watch::Sender<Wish>,
+    outcomes: mpsc::Receiver<Outcome>,
+}
+
+impl Dialling {
+    /// Starts the task, which ends with this handle.
+    pub(super) fn start(dialer: Dialer) -> Self {
+        let (wish, wishes) = watch::channel(Wish::default());
+        let (tell, outcomes) = mpsc::channel(1);
+        tokio::spawn(dial(dialer, wishes, tell));
+        Self { wish, outcomes }
+    }
+
+    /// Dials until a connection is made. Every time but the first there is a short wait before.
+    pub(super) fn wish(&self, stood: bool) {
+        self.wish.send_modify(|wish| {
+            *wish = Wish {
+                number: wish.number + 1,
+                wanted: true,
+                stood,
+            };
+        });
+    }
+
+    /// Gives up; what was made meanwhile still comes out.
+    pub(super) fn stop(&self) {
+        self.wish.send_modify(|wish| wish.wanted = false);
+    }
+
+    /// The next outcome.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        match self.outcomes.recv().await {
+            Some(outcome) => outcome,
+            None => std::future::pending().await, // the task ends after its handle
+        }
+    }
+}
+
+async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc::Sender<Outcome>) {
+    let mut backoff =
+        Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX).expect("the constants are in order, none zero");
+    let mut waits = false;
+    let mut done = 0;
+    loop {
+        let next = wishes.wait_for(|wish| wish.wanted && wish.number != done);
+        let Ok(wish) = next.await.map(|wish| *wish) else {
+            return;
+        };
+        if wish.stood {
+            backoff.reset();
+        }
+        let attempts = async {
+            loop {
+                if std::mem::replace(&mut waits, true) {
+                    let wait = backoff.next_wait(&mut rand::rng());
+                    tokio::time::sleep(wait).await;
+                }
+                let outcome = match dialer.dial().await {
+                    Ok(connection) => Outcome::Made(Box::new(connection)),
+                    Err(why) => Outcome::Failed(why.to_string()),
+                };
+                let made = matches!(outcome, Outcome::Made(_));
+                if tell.send(outcome).await.is_err() || made {
+                    return;
+                }
+            }
+        };
+        let mut changes = wishes.clone();
+        tokio::select! {
+            () = attempts => done = wish.number,
+            // The attempt under way is dropped, and with it its connection.
+            gone = changes.wait_for(|now| *now != wish) => if gone.is_err() { return },
+        }
+    }
+}

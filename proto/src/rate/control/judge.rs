@@ -1,0 +1,254 @@
+//! What a trial's finding means, phase by phase.
+
+use std::time::Duration;
+
+use super::{Control, Finding, LOSS_PACKETS, LOSS_SUSPECT, Mode, POLICER_HOLD, Phase, TARGET};
+
+impl Control {
+    /// Decides what a trial's finding means, and what is tried next.
+    pub(super) fn judge(&mut self, now: Duration, found: Finding) {
+        let delay = found.low.saturating_sub(self.trip.base());
+        let late = found.low_late.saturating_sub(self.trip.base());
+        self.trip.calm(now);
+        self.smooth(found, late);
+        // A source that pauses can still have filled a queue before it did.
+        if found.is_idle && !(found.is_overrun(self.rate) && delay > self.target()) {
+            return self.judge_idle(now, found);
+        }
+        match self.phase {
+            Phase::Startup { best } => self.judge_startup(found, late, best),
+            Phase::Steady { step } => self.judge_steady(now, found, delay, step),
+            Phase::Draining {
+                delay: before,
+                rate,
+                delivered,
+            } => {
+                // Two packets wait at our own end, longer now. That is no queue of the path.
+                let waits = self.packet_time().saturating_sub(self.packet_time_at(rate)) * 2;
+                let late = late.saturating_sub(waits);
+                // What was sent before we slowed down may have made it longer still.
+                let early = found.low_early.saturating_sub(self.trip.base());
+                let before = before.max(early);
+                if late * 2 <= before || late <= self.target_at(rate) {
+                    if rate == self.ceiling() && self.is_anchored() && delivered >= rate / 20 * 19 {
+                        // All of it arrives: the queue was an accident, and is gone.
+                        return self.go(rate, Phase::Steady { step: 10 });
+                    }
+                    // Chance looks like this, too, where delay wanders: then step by step.
+                    let is_noisy = self.is_anchored() && self.trip.noise() > TARGET;
+                    let least = if is_noisy { rate / 8 * 7 } else { 0 };
+                    self.settle(delivered.max(least));
+                } else if late * 5 <= before * 4 {
+                    // It shrinks, but there was more of it than could leave in that time. What arrived now is
+                    // what was sent now, no measure of the path.
+                    let delivered = delivered.max(found.delivered);
+                    self.drain(
+                        Finding {
+                            delivered,
+                            loss: 0,
+                            ..found
+                        },
+                        late,
+                        rate,
+                    );
+                } else if found.is_behind() {
+                    // Even of less, not all arrives: the link carries less than we thought.
+                    self.drain(found, late, rate);
+                } else {
+                    self.trip.is_not_ours(late);
+                    self.go(rate, Phase::Steady { step: 10 });
+                }
+            }
+            Phase::Suspicious => {
+                let phase = Phase::Policed {
+                    rate: self.rate,
+                    delivered: found.delivered,
+                    loss: found.loss,
+                };
+                self.go(self.rate * 7 / 8, phase);
+            }
+            Phase::Policed {
+                rate,
+                delivered,
+                loss,
+            } => self.judge_policed(now, found, (rate, delivered, loss)),
+        }
+    }
+
+    /// There was too little to send to learn anything. What was being tried is tried again another time.
+    fn judge_idle(&mut self, now: Duration, found: Finding) {
+        match self.phase {
+            // The queue is empty now, and so much came out of it.
+            Phase::Draining { delivered, .. } if !self.is_anchored() => {
+                self.settle(delivered.max(found.delivered));
+            }
+            Phase::Draining { rate, .. } | Phase::Policed { rate, .. } => {
+                self.go(rate, Phase::Steady { step: 10 });
+            }
+            Phase::Suspicious => self.phase = Phase::Steady { step: 10 },
+            // A declared rate is the operator's word, tried or not.
+            Phase::Steady { step } if self.is_anchored() && now >= self.hold_until => {
+                self.climb(step);
+            }
+            // So little was missing that the next record may find it too narrow.
+            Phase::Startup { best } if found.sent > self.rate / 2 && !found.is_behind() => {
+                self.go(
+                    self.rate * 2,
+                    Phase::Startup {
+                        best: best.max(found.delivered),
+                    },
+                );
+            }
+            Phase::Steady { step } if found.sent > self.rate / 4 * 3 && !found.is_behind() => {
+                self.climb(step);
+            }
+            Phase::Steady { .. } | Phase::Startup { .. } => {}
+        }
+    }
+
+    /// Smooths what arrived, and the share that died where no queue can have dropped it.
+    fn smooth(&mut self, found: Finding, late: Duration) {
+        if late <= self.target() {
+            let weight = found.packets.min(LOSS_PACKETS);
+            let rest = LOSS_PACKETS - weight;
+            self.loss = (self.loss * rest + found.loss * weight) / LOSS_PACKETS;
+        }
+        self.delivery = (self.delivery * 3 + found.delivered) / 4;
+    }
+
+    fn judge_startup(&mut self, found: Finding, delay: Duration, best: u64) {
+        let is_overrun = found.is_overrun(self.rate);
+        let is_pressed = found.is_busy || is_overrun;
+        if delay > self.target() && is_overrun || delay > self.target() * 2 && is_pressed {
+            return self.drain(found, delay, self.rate);
+        }
+        let is_flat = found.delivered < best + best / 3 || found.is_behind();
+        if is_flat || (found.is_busy && found.delivered < self.rate / 2) {
+            // What a source that pauses did not send says nothing of the path.
+            self.looks += u32::from(is_pressed);
+            if self.looks > 1 {
+                self.settle(best.max(found.delivered));
+            }
+            return;
+        }
+        self.looks = 0;
+        let best = found.delivered;
+        if found.sent < self.rate / 2 {
+            self.phase = Phase::Startup { best };
+            return;
+        }
+        self.go(self.rate * 2, Phase::Startup { best });
+        if self.rate == self.ceiling() {
+            self.phase = Phase::Steady { step: 10 };
+        }
+    }
+
+    fn judge_steady(&mut self, now: Duration, found: Finding, delay: Duration, step: u64) {
+        if self.settings.mode == Mode::Scavenger && delay > self.target() {
+            return self.go(self.rate / 2, Phase::Steady { step: 20 });
+        }
+        // Where we send less than we may and all of it arrives, a queue is not of our making.
+        let is_pressed = found.is_busy || found.is_overrun(self.rate);
+        if delay > self.target() && is_pressed {
+            // Where delay wanders, and against the operator's word, one look is not enough: a machine that was
+            // busy for a moment looks like a queue, too.
+            self.looks += 1;
+            let is_calm = self.trip.noise() < TARGET;
+            let is_sure = is_calm || delay > self.target() * 2;
+            let enough = if is_calm || !self.is_anchored() { 1 } else { 2 };
+            if self.looks > enough || (is_sure && !self.is_anchored()) {
+                self.looks = 0;
+                self.drain(found, delay, self.rate);
+            }
+            return;
+        }
+        self.looks = 0;
+        let suspect = LOSS_SUSPECT + self.loss_usual * 3 / 2;
+        if self.loss.min(found.loss) > suspect && now >= self.suspect_after {
+            self.phase = Phase::Suspicious;
+            return;
+        }
+        // What does not arrive need not be sent faster.
+        let arriving = self.delivery.max(found.delivered);
+        let expected = self.rate / 1_000 * (1_000 - self.loss_usual / 1_000);
+        let arrives = arriving * 8 >= expected * 7;
+        let is_spared = self.is_anchored() && !found.is_busy;
+        if (arrives || is_spared) && now >= self.hold_until && self.rate < self.ceiling() {
+            self.climb(step);
+        }
+    }
+
+    fn judge_policed(&mut self, now: Duration, found: Finding, before: (u64, u64, u64)) {
+        let (rate, delivered, loss) = before;
+        // Chance takes the same share of less; a policer lets as much pass as before, or all that is sent.
+        let passes_as_much = found.delivered * 100 > delivered * 94 && found.loss * 8 < loss * 7;
+        if passes_as_much || found.loss * 3 < loss {
+            self.suspicions_wrong = 0;
+            self.settle(delivered.max(found.delivered).min(rate));
+            self.policers = (self.policers + 1).min(4);
+            self.hold_until = now + POLICER_HOLD * (1 << self.policers) / 2;
+        } else {
+            self.policers = 0;
+            self.loss_usual = found.loss.max(loss).min(500_000);
+            self.suspicions_wrong = (self.suspicions_wrong + 1).min(6);
+            self.suspect_after = now + POLICER_HOLD * (1 << self.suspicions_wrong);
+            self.go(rate, Phase::Steady { step: 10 });
+        }
+    }
+
+    /// Slows down by as much as empties a queue of that delay within the next trial.
+    fn drain(&mut self, found: Finding, delay: Duration, rate: u64) {
+        let mut delivered = self.repaired(found);
+        if self.trip.noise() > TARGET || found.sent < rate / 8 * 7 {
+            // Jitter stretches one trial and squeezes the next; a source that paused did not fill it.
+            delivered = delivered.max(self.delivery);
+        }
+        let delivered = delivered.min(rate);
+        let phase = Phase::Draining {
+            delay,
+            rate,
+            delivered,
+        };
+        let length = self.trip.base().max(Duration::from_millis(20));
+        // Until now, one round trip after what was seen, it went on growing.
+        let excess = (rate - delivered) * 1000 / delivered.max(1);
+        let delay = delay + length * excess.min(2000) as u32 / 1000;
+        let share = (delay.as_nanos() * 1000 / length.as_nanos().max(1)) as u64;
+        let rate = delivered - delivered * share.clamp(100, 500) / 1000;
+        self.go(rate, phase);
+    }
+
+    /// What the link passes, when so much of it arrived.
+    fn repaired(&self, found: Finding) -> u64 {
+        let usual = found.loss.min(self.loss).min(500_000);
+        (u128::from(found.delivered) * 1_000_000 / u128::from(1_000_000 - usual)) as u64
+    }
+
+    /// Goes on just under what was delivered.
+    fn settle(&mut self, delivered: u64) {
+        self.capacity = Some(delivered);
+        let rate = delivered - delivered / 50;
+        self.go(rate, Phase::Steady { step: 10 });
+    }
+
+    fn climb(&mut self, step: u64) {
+        let near = self
+            .capacity
+            .is_some_and(|most| self.rate < most + most / 20);
+        let most = match self.settings.mode {
+            Mode::Scavenger => 50,
+            Mode::Declared if self.is_anchored() => 1000,
+            Mode::Declared | Mode::Adaptive => 250,
+        };
+        let next = if near { 10 } else { (step * 2).min(most) };
+        self.go(
+            self.rate + self.rate / 1000 * step,
+            Phase::Steady { step: next },
+        );
+    }
+
+    fn go(&mut self, rate: u64, phase: Phase) {
+        self.rate = rate.clamp(self.floor(), self.ceiling());
+        self.phase = phase;
+    }
+}

@@ -1,0 +1,63 @@
+//! Numbered records: published, and read again with an ordinary client.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_nats::jetstream::{self, consumer};
+use causeway::demo::server::Server;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::DEADLINE;
+
+/// An ordinary client of a server.
+pub async fn jetstream_of(server: &Server) -> Result<jetstream::Context> {
+    let client = timeout(DEADLINE, async_nats::connect(server.url())).await??;
+    Ok(jetstream::new(client))
+}
+
+/// Publishes records with the numbers from `first` on below `root`, and waits until they are stored.
+pub async fn publish(
+    jetstream: &jetstream::Context,
+    root: &str,
+    first: u64,
+    count: u64,
+) -> Result<()> {
+    let mut acks = Vec::new();
+    for number in first..first + count {
+        let body = format!("{{\"n\":{number},\"text\":\"{}\"}}", "x".repeat(200));
+        let subject = format!("{root}.{}", number % 7);
+        acks.push(jetstream.publish(subject, body.into()).await?);
+        if acks.len() == 500 {
+            for ack in acks.drain(..) {
+                ack.await?;
+            }
+        }
+    }
+    for ack in acks {
+        ack.await?;
+    }
+    Ok(())
+}
+
+/// Reads the numbers of the first `count` records of a stream, waiting until they are there.
+pub async fn read_numbers(server: &Server, stream: &str, count: u64) -> Result<Vec<u64>> {
+    let jetstream = jetstream_of(server).await?;
+    let stream = loop {
+        match jetstream.get_stream(stream).await {
+            Ok(stream) => break stream,
+            // The route creates it. The server's advisories of that cannot be waited for: about one in
+            // ten misses a subscription made while the stream is being created (2.15.1).
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let config = consumer::pull::OrderedConfig::default();
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    let mut numbers = Vec::new();
+    while (numbers.len() as u64) < count {
+        let message = messages.next().await.context("the reader ended")??;
+        let body: serde_json::Value = serde_json::from_slice(&message.payload)?;
+        numbers.push(body["n"].as_u64().context("a record without a number")?);
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,176 @@
+//! What a test may change, and what is made before the sidecars start: servers, fleet file, streams.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_nats::jetstream::stream;
+use causeway::demo::provision::{nats_server, nats_server_version};
+use causeway::demo::server::{Server, ServerOptions};
+
+use super::{SOURCE, TARGET, TwoRegions, jetstream_of};
+
+/// What a test wants to be different.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Further lines of the route.
+    pub route: String,
+    /// Release of the source's server; the pinned one where none is named.
+    pub source_version: Option<&'static str>,
+    /// Release of the target's server; the pinned one where none is named.
+    pub target_version: Option<&'static str>,
+    /// Whether the source stream takes `Nats-Rollup`.
+    pub source_rolls_up: bool,
+    /// One-way delay and loss in packets per million of the WAN.
+    pub wan: (Duration, u32),
+    /// Region in the certificate of the eu sidecar.
+    pub eu_certificate: &'static str,
+    /// How the target stream is created by the test; none: the route creates it.
+    pub target: Option<stream::Config>,
+    /// Who dials whom.
+    pub dials: Dials,
+}
+
+/// Who dials whom. What does not get through is dropped without a word, as by a firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dials {
+    /// eu dials us, over the WAN that can be cut.
+    Forth,
+    /// us dials eu too, past that WAN.
+    Both,
+    /// Both dial, and only us gets through.
+    BackAlone,
+    /// Both dial, and only eu gets through.
+    ForthAlone,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            route: String::new(),
+            source_version: None,
+            target_version: None,
+            source_rolls_up: false,
+            wan: (Duration::from_millis(1), 0),
+            eu_certificate: "eu",
+            target: None,
+            dials: Dials::Forth,
+        }
+    }
+}
+
+impl TwoRegions {
+    pub(super) fn write_fleet(&self, setup: &Setup) -> Result<()> {
+        let listen = self.listen;
+        let eu_listen = self.eu_listen;
+        let wall = self.wall.local_addr()?;
+        let past_wan = format!("127.0.0.1:{eu_listen}");
+        let dial_back = match setup.dials {
+            Dials::Forth => String::new(),
+            Dials::ForthAlone => format!("dial_back = \"{wall}\""),
+            Dials::Both | Dials::BackAlone => format!("dial_back = \"{past_wan}\""),
+        };
+        let dial = match setup.dials {
+            Dials::BackAlone => wall,
+            _ => self.relay.address(),
+        };
+        let create = match setup.target {
+            Some(_) => "",
+            None => "create = { duplicate_window = \"100ms\" }",
+        };
+        let [us_admin, eu_admin] = self.admin;
+        let fleet = format!(
+            r#"
+[fleet]
+name = "test"
+[region.us]
+nats = {{ url = "{us}" }}
+listen = "127.0.0.1:{listen}"
+admin = "127.0.0.1:{us_admin}"
+state = "state-us"
+tls = {{ cert = "pki/us.pem", key = "pki/us.key", ca = "pki/ca.pem" }}
+[region.eu]
+nats = {{ url = "{eu}" }}
+listen = "127.0.0.1:{eu_listen}"
+admin = "127.0.0.1:{eu_admin}"
+state = "state-eu"
+tls = {{ cert = "pki/{cert}.pem", key = "pki/{cert}.key", ca = "pki/ca.pem" }}
+[[link]]
+regions = ["us", "eu"]
+dial = "{dial}"
+{dial_back}
+rate = "200 Mbit/s"
+[[class]]
+name = "open"
+subjects = ["orders.>"]
+regions = "any"
+[[class]]
+name = "personal"
+subjects = ["pii.>"]
+regions = ["us"]
+[[route]]
+name = "orders"
+from = "us"
+to = ["eu"]
+stream = "{SOURCE}"
+target = "{TARGET}"
+subjects = ["orders.>", "pii.>"]
+{create}
+{route}
+"#,
+            us = self.us.url(),
+            eu = self.eu.url(),
+            cert = setup.eu_certificate,
+            route = setup.route,
+        );
+        std::fs::write(self.fleet(), fleet)?;
+        let pki = self.directory.path().join("pki");
+        let regions = ["us", "eu"].map(causeway_proto::id::RegionId::new);
+        let regions = regions.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let fleet = causeway_proto::id::FleetName::new("test")?;
+        causeway::certs::generate(&fleet, &regions, &pki)?;
+        Ok(())
+    }
+
+    pub(super) async fn create_streams(&self, setup: &Setup) -> Result<()> {
+        let source = stream::Config {
+            name: SOURCE.into(),
+            subjects: vec!["orders.>".into(), "pii.>".into()],
+            allow_rollup: setup.source_rolls_up,
+            ..Default::default()
+        };
+        jetstream_of(&self.us).await?.create_stream(source).await?;
+        if let Some(target) = &setup.target {
+            jetstream_of(&self.eu)
+                .await?
+                .create_stream(target.clone())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn start_server(
+    directory: &Path,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Server> {
+    let version = version.map(str::to_owned);
+    let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
+    let binary = tokio::task::spawn_blocking(provide).await??;
+    let directory = directory.join(name);
+    std::fs::create_dir(&directory)?;
+    let config = Vec::new();
+    Ok(Server::start(ServerOptions {
+        name: name.into(),
+        binary,
+        directory,
+        config,
+    })
+    .await?)
+}
+
+pub(super) fn free_udp_port() -> Result<u16> {
+    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
+}

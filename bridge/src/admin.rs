@@ -8,6 +8,7 @@
 //! | `GET /status` | everything, as JSON |
 //! | `POST /routes/NAME/pause`, `/resume` | what the route's drivers answered, as JSON |
 //! | `POST /routes/NAME/seek` | the same; the body says where: `{"to": "first", "peer": "us"}` |
+//! | `POST /reload` | reads the fleet file again: what changed, what waits for a restart, or every error (422) |
 //!
 //! There are no passwords: whoever reaches the address may command the sidecar, so it belongs on
 //! loopback or a network of operators. Requests that a web page made are refused, because a browser
@@ -29,6 +30,7 @@ use tokio::time::timeout;
 
 use crate::command::{CommandError, RouteCommand, RouteControl, SeekTo};
 use crate::metrics;
+use crate::reload::{ReloadControl, ReloadOutcome};
 use crate::shutdown::{Phase, Shutdown};
 use crate::status::{Board, StatusReport};
 
@@ -42,6 +44,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Admin {
     board: Board,
     controls: Arc<[RouteControl]>,
+    reload: Option<ReloadControl>,
 }
 
 /// What one leg of a route answered.
@@ -95,6 +98,15 @@ impl Admin {
         Self {
             board,
             controls: controls.into(),
+            reload: None,
+        }
+    }
+
+    /// The same, taking `POST /reload` too.
+    pub fn with_reload(self, reload: ReloadControl) -> Self {
+        Self {
+            reload: Some(reload),
+            ..self
         }
     }
 
@@ -116,6 +128,7 @@ impl Admin {
             .route("/routes/{name}/pause", post(pause))
             .route("/routes/{name}/resume", post(resume))
             .route("/routes/{name}/seek", post(seek))
+            .route("/reload", post(reload))
             .layer(from_fn(refuse_browsers))
             .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
             .with_state(self)
@@ -244,6 +257,23 @@ async fn seek(
     admin
         .command(&name, body.peer.as_deref(), &RouteCommand::Seek(to))
         .await
+}
+
+async fn reload(State(admin): State<Admin>) -> Response {
+    let Some(control) = &admin.reload else {
+        let why = "this sidecar was not started from a fleet file\n";
+        return (StatusCode::NOT_FOUND, why).into_response();
+    };
+    match control.ask().await {
+        Ok(report) => {
+            let status = match report.outcome {
+                ReloadOutcome::Applied | ReloadOutcome::Unchanged => StatusCode::OK,
+                ReloadOutcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            (status, Json(report)).into_response()
+        }
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
 }
 
 /// A browser names the page that a request comes from; nobody else does.

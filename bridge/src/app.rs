@@ -11,27 +11,32 @@
 mod build;
 mod links;
 mod observe;
+mod rates;
+mod reload;
 mod threads;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use causeway_config::plan::{LinkMode, LinkRole, Plan, RegionPlan};
+use causeway_config::plan::{LinkRole, Plan, RegionPlan};
 use causeway_proto::id::RegionId;
-use causeway_proto::rate::Mode;
-use tokio::sync::{mpsc, watch};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::build::control;
 use self::links::{Ends, LinkTask};
 use self::observe::LinkTeller;
+use self::rates::Rates;
+use self::reload::Reloader;
 use crate::admin::{self, Admin};
 use crate::checkpoint::{CheckpointWriter, SledStore};
-use crate::command::RouteControl;
 use crate::link::{Dialer, Identity, Listener, PathHints, Refusals, TlsFiles};
+use crate::reload::ReloadControl;
 use crate::session::RouteHandle;
 use crate::shutdown::{self, GRACE_DEFAULT, Shutdown};
 use crate::status::Board;
@@ -40,24 +45,30 @@ use crate::status::Board;
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the sidecar of `region` until SIGTERM or SIGINT, and then drains. A second signal ends at once.
-pub fn main(plan: Plan, region: RegionId) -> anyhow::Result<ExitCode> {
+/// `file` is where the plan came from, and is read again on SIGHUP.
+pub fn main(plan: Plan, region: RegionId, file: PathBuf) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown::on_signals(GRACE_DEFAULT).context("listen to signals")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run(Arc::new(plan), region, shutdown))?;
+    runtime.block_on(run(Arc::new(plan), region, file, shutdown))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the sidecar of `region` until it is asked to end and everything is drained.
-pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(
+    plan: Arc<Plan>,
+    region: RegionId,
+    file: PathBuf,
+    mut shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let hangups = reload::hangups().context("listen to SIGHUP")?;
     let own = plan
         .region(&region)
         .context("the region is in the plan")?
         .clone();
     let identity = load_identity(&plan, &own)?;
-    let refusals = Refusals::default();
-    let board = Board::new(region.clone(), refusals.clone());
+    let board = Board::new(region.clone(), Refusals::default());
     board.watch_certificate("own", &own.tls.cert);
     board.watch_certificate("ca", &own.tls.ca);
     let store = SledStore::open(&own.state).context("open the state directory")?;
@@ -65,9 +76,12 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> a
     let control = control(&own, Some(board.register_connection("control"))).await?;
 
     let legs = build::legs(&plan, &region, &store, &control, &board)?;
+    let rates = Rates::new(&plan, &region, &store, &board, Timestamp::now());
     let writer = CheckpointWriter::start(Box::new(store));
     board.register_store(writer.failing(), was_set_aside);
-    let admin = start_admin(&own, &board, legs.controls, &shutdown).await?;
+    let (reloads, asked) = ReloadControl::new();
+    let service = Admin::new(board.clone(), legs.controls.clone()).with_reload(reloads);
+    let admin = start_admin(&own, &board, service, &shutdown).await?;
     let (drain, draining) = watch::channel(false);
     let mut routes: BTreeMap<RegionId, Vec<RouteHandle>> = BTreeMap::new();
     for (peer, handle) in legs.handles {
@@ -78,7 +92,20 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> a
     let targets = threads::target_thread(&own, legs.inbound, writer.clone(), draining, &board)?;
 
     let (close_links, closing) = watch::channel(false);
-    let links = start_links(&plan, &own, &identity, routes, &refusals, &closing, &board)?;
+    let links = start_links(&plan, &own, &identity, routes, &rates, &closing, &board)?;
+    let reloader = Reloader {
+        path: file,
+        here: region.clone(),
+        runs: Arc::clone(&plan),
+        rates,
+        controls: legs.controls,
+        asked,
+        hangups,
+        told: board.register_reloads(),
+        store: writer.clone(),
+    };
+    let (stop_reloads, stopping) = oneshot::channel();
+    let reloader = tokio::spawn(reloader.run(stopping));
     tracing::info!(%region, version = env!("CARGO_PKG_VERSION"), "causeway runs");
 
     shutdown.draining().await;
@@ -96,6 +123,9 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> a
         // Each link says goodbye within a moment, or its peer notices by itself.
         let _ = tokio::time::timeout(GOODBYE_TIMEOUT, link).await;
     }
+    // The last bytes have left; what they count is kept.
+    let _ = stop_reloads.send(());
+    let _ = reloader.await;
     writer.sync().await;
     admin.abort();
     anyhow::ensure!(
@@ -110,14 +140,14 @@ pub async fn run(plan: Arc<Plan>, region: RegionId, mut shutdown: Shutdown) -> a
 async fn start_admin(
     own: &RegionPlan,
     board: &Board,
-    controls: Vec<RouteControl>,
+    service: Admin,
     shutdown: &Shutdown,
 ) -> anyhow::Result<JoinHandle<()>> {
     let listener = admin::bind(own.admin).await?;
     let address = listener.local_addr().context("read the admin address")?;
     tracing::info!(%address, "admin address");
     tokio::spawn(board.clone().run());
-    let serving = Admin::new(board.clone(), controls).serve(listener, shutdown.clone());
+    let serving = service.serve(listener, shutdown.clone());
     Ok(tokio::spawn(async move {
         if let Err(why) = serving.await {
             tracing::error!(%why, "the admin address is not served any more");
@@ -139,28 +169,21 @@ fn start_links(
     own: &RegionPlan,
     identity: &Identity,
     mut routes: BTreeMap<RegionId, Vec<RouteHandle>>,
-    refusals: &Refusals,
+    rates: &Rates,
     closing: &watch::Receiver<bool>,
     board: &Board,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut tasks = Vec::new();
     let mut callers = BTreeMap::new();
     let incarnation = rand::random();
-    let shaping = crate::link::Shaping::default();
+    let refusals = board.refusals();
+    let shaping = crate::link::Shaping::new(rates.region());
     for (role, link) in plan.links_of(&own.id) {
         let Some(peer) = link.peer_of(&own.id).cloned() else {
             continue;
         };
-        let rate = crate::link::DeclaredRate::new(
-            link.rate.map(causeway_config::unit::Rate::bits_per_second),
-        );
-        rate.set_mode(match link.mode {
-            LinkMode::Declared => Mode::Declared,
-            LinkMode::Adaptive => Mode::Adaptive,
-            LinkMode::Scavenger => Mode::Scavenger,
-        });
         let hints = PathHints {
-            rate,
+            rate: rates.link(&peer),
             rtt: link.rtt,
             mtu: link.mtu,
             shaping: shaping.clone(),

@@ -40,6 +40,11 @@ impl CheckpointKey {
         Self(format!("{side}/{route}/{peer}"))
     }
 
+    /// What was sent to `peer` in a month.
+    pub fn usage(peer: &RegionId) -> Self {
+        Self(format!("usage/{peer}"))
+    }
+
     fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

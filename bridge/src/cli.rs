@@ -2,16 +2,19 @@
 
 mod check;
 mod explain;
+mod reload;
 mod route;
+mod sidecar;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use causeway_config::{Loaded, load};
 use causeway_proto::id::RegionId;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use self::route::RouteArgs;
+pub use self::sidecar::SidecarArgs;
 
 /// Exit status for a fleet file or a command line that cannot be used (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
@@ -80,20 +83,8 @@ pub enum Command {
     },
     /// List, pause, resume or move the routes of a running sidecar
     Route(RouteArgs),
-}
-
-/// Which sidecar to talk to.
-#[derive(Debug, Args)]
-pub struct SidecarArgs {
-    /// Its admin address, such as 127.0.0.1:8080
-    #[arg(long, global = true, conflicts_with_all = ["config", "region"])]
-    pub admin: Option<String>,
-    /// The fleet file that names it
-    #[arg(long, global = true, requires = "region")]
-    pub config: Option<PathBuf>,
-    /// Its region
-    #[arg(long, global = true, requires = "config")]
-    pub region: Option<String>,
+    /// Let a running sidecar read its fleet file again. Exit status 0: taken over; 64: it has errors
+    Reload(SidecarArgs),
 }
 
 /// Runs a command to its exit status. Errors are for the caller to print.
@@ -110,7 +101,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            crate::app::main(loaded.plan, region)
+            crate::app::main(loaded.plan, region, config)
         }
         Command::Check { config, live } => {
             let Some(loaded) = read(&config) else {
@@ -135,6 +126,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Route(args) => route::run(&args),
+        Command::Reload(args) => reload::run(&args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use causeway_proto::frame::LaneClass;
 use causeway_proto::id::{RegionId, RouteName};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,8 @@ pub enum RouteCommand {
     Resume,
     /// Read from another place, in a new epoch.
     Seek(SeekTo),
+    /// Go in this class from the next batch on; none: live while current, bulk while catching up.
+    Prioritise(Option<LaneClass>),
 }
 
 /// Where to read from.

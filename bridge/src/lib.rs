@@ -32,6 +32,7 @@ pub mod wait;
 pub mod admin;
 pub mod command;
 pub mod metrics;
+pub mod reload;
 pub mod reporter;
 pub mod status;
 

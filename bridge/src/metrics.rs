@@ -6,6 +6,7 @@
 //! people before). Names are `causeway_<noun>[_<unit>][_total]`, units are Prometheus's base units.
 
 mod process;
+mod rates;
 
 use metrics::{Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -81,6 +82,28 @@ metrics! {
         "Times that the link was up again after it had been lost.";
     LINK_REFUSED = Counter "causeway_link_refused_total" ["reason"]
         "Connections refused or ended for what the other side sent.";
+    LINK_WIRE_SENT = Counter "causeway_link_wire_sent_bytes_total" ["peer"]
+        "Sent to the peer, IP and UDP headers included: what rate and monthly cap count.";
+    LINK_WIRE_PACKETS = Counter "causeway_link_wire_sent_packets_total" ["peer"]
+        "Packets sent to the peer.";
+    LINK_RATE = Gauge "causeway_link_rate_bits_per_second" ["peer"]
+        "What the link may send, as declared. Absent where nothing is declared.";
+    LINK_RATE_IN_USE = Gauge "causeway_link_rate_in_use_bits_per_second" ["peer"]
+        "What the congestion controller allows. Absent while the link is down.";
+    LINK_RATE_REASON = Gauge "causeway_link_rate_reason" ["peer", "reason"]
+        "1 for what decides the link's rate, 0 for each other.";
+    CAP = Gauge "causeway_link_cap_bytes" ["peer"]
+        "What the link may send in a month. Absent without a cap.";
+    CAP_USED = Gauge "causeway_link_cap_used_bytes" ["peer"]
+        "Sent since the month began, IP and UDP headers included. Absent without a cap.";
+    CAP_WARNING = Gauge "causeway_link_cap_warning" ["peer"]
+        "1 from warn_at of the cap on. Absent without a cap.";
+    CAP_REACHED = Gauge "causeway_link_cap_reached" ["peer"]
+        "1 while the month's bytes are used. Absent without a cap.";
+    CAP_RESETS = Gauge "causeway_link_cap_reset_timestamp_seconds" ["peer"]
+        "When the next month begins. Absent without a cap.";
+    REGION_RATE = Gauge "causeway_region_rate_bits_per_second" []
+        "What all links together may send. Absent where nothing is declared.";
     RESIDENCY_SKEW = Gauge "causeway_link_residency_skew" ["peer"]
         "1 while the two ends have different residency rules.";
 
@@ -122,8 +145,17 @@ metrics! {
         "Batches that travelled.";
     BATCH_RECORDS = Histogram "causeway_batch_records" ["route", "peer", "direction"]
         "Records a batch.";
+    COMPRESSION_RATIO = Gauge "causeway_compression_ratio" ["route", "peer", "direction"]
+        "Bytes of batches before compression for each that travelled. Absent before the first batch.";
     LANES_REFUSED = Counter "causeway_lanes_refused_total" ["route", "peer"]
         "Lanes given up because of what the peer sent on them. Target side.";
+
+    RELOADS = Counter "causeway_reloads_total" ["outcome"]
+        "Times that the fleet file was read again: applied, unchanged, or refused for its errors.";
+    RELOAD_OK = Gauge "causeway_reload_ok" []
+        "0 while the fleet file, as last read, has errors and another one still holds; else 1.";
+    RESTART_NEEDED = Gauge "causeway_restart_needed_keys" []
+        "Keys of the fleet file whose new values wait for a restart.";
 
     CHECKPOINT_AGE = Gauge "causeway_checkpoint_age_seconds" ["route", "peer", "direction"]
         "Since the watermark was last handed to the checkpoint store.";
@@ -190,6 +222,18 @@ impl Scrape<'_> {
             let days = certificate.days_left.map(|days| days as f64);
             self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
         }
+        let rate = report.rate.as_ref().and_then(|rate| rate.bits_per_second);
+        self.set_known(REGION_RATE, &[], rate.map(|bits| bits as f64));
+        let reload = &report.reload;
+        for (outcome, count) in [
+            ("applied", reload.applied),
+            ("unchanged", reload.unchanged),
+            ("refused", reload.refused),
+        ] {
+            self.count(RELOADS, &[outcome.into()], count);
+        }
+        self.set(RELOAD_OK, &[], flag(reload.is_ok()));
+        self.set(RESTART_NEEDED, &[], reload.needs_restart.len() as f64);
         if let Some(usage) = process::usage() {
             self.set(RESIDENT_MEMORY, &[], usage.resident_bytes as f64);
             self.set(CPU_SECONDS, &[], usage.cpu_seconds);
@@ -197,7 +241,7 @@ impl Scrape<'_> {
     }
 
     fn link(&self, link: &LinkReport) {
-        let link = &link.status;
+        let (link, rate) = (&link.status, &link.rate);
         let labels: &[Value] = &[link.peer.to_string().into()];
         let is_up = link.state == LinkState::Up;
         self.set(LINK_UP, labels, flag(is_up));
@@ -211,6 +255,9 @@ impl Scrape<'_> {
         self.count(LINK_LOST, labels, link.lost_packets);
         self.count(LINK_RECONNECTS, labels, link.reconnects);
         self.set(RESIDENCY_SKEW, labels, flag(link.residency_skew));
+        if let Some(rate) = rate {
+            self.link_rate(rate, labels);
+        }
     }
 
     fn route(&self, report: &RouteReport) {
@@ -229,6 +276,7 @@ impl Scrape<'_> {
         self.count(PLAIN_BYTES, directed, route.plain_bytes);
         self.count(WIRE_BYTES, directed, route.wire_bytes);
         self.count(BATCHES, directed, route.batches);
+        self.set_known(COMPRESSION_RATIO, directed, report.compression_ratio);
         self.set_known(CHECKPOINT_AGE, directed, report.checkpoint_age_seconds);
         let histogram = self
             .0

@@ -10,6 +10,7 @@
 
 mod batch_sizes;
 mod health;
+mod rate_report;
 mod rates;
 mod view;
 
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::batch_sizes::{BOUNDS as BATCH_SIZE_BOUNDS, BatchSizes};
+pub use self::rate_report::{CapStatus, LinkRateReport, RateReason, RateReport, RateStatus};
 use self::rates::Rate;
 pub use self::view::{
     CertificateStatus, CheckpointStatus, ConnectionStatus, LinkReport, LinkState, LinkStatus,
@@ -29,7 +31,8 @@ pub use self::view::{
     StatusReport,
 };
 use crate::clock::now_unix_seconds;
-use crate::link::{Refusals, days_left};
+use crate::link::{DeclaredRate, Refusals, days_left};
+use crate::reload::ReloadStatus;
 
 /// How often rates are measured.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,6 +54,9 @@ struct Inner {
     routes: Vec<RouteEntry>,
     refusals: Refusals,
     store_failing: Option<watch::Receiver<bool>>,
+    reloads: Option<watch::Receiver<ReloadStatus>>,
+    rates: Vec<(RegionId, RateEntry)>,
+    region_rate: Option<RateEntry>,
     stores_set_aside: u64,
     certificates: Vec<(&'static str, PathBuf)>,
     certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
@@ -61,6 +67,12 @@ struct LinkEntry {
     status: watch::Receiver<LinkStatus>,
     sent: Rate,
     received: Rate,
+}
+
+#[derive(Debug)]
+struct RateEntry {
+    rate: DeclaredRate,
+    status: watch::Receiver<RateStatus>,
 }
 
 #[derive(Debug)]
@@ -86,6 +98,9 @@ impl Board {
             routes: Vec::new(),
             refusals,
             store_failing: None,
+            reloads: None,
+            rates: Vec::new(),
+            region_rate: None,
             stores_set_aside: 0,
             certificates: Vec::new(),
             certificates_read: None,
@@ -111,6 +126,28 @@ impl Board {
         sender
     }
 
+    /// The rate of the link to `peer`, told through what is returned.
+    pub fn register_rate(&self, peer: &RegionId, rate: DeclaredRate) -> watch::Sender<RateStatus> {
+        let (sender, status) = watch::channel(RateStatus::default());
+        let entry = RateEntry { rate, status };
+        self.lock().rates.push((peer.clone(), entry));
+        sender
+    }
+
+    /// The rate of all links together, told through what is returned.
+    pub fn register_region_rate(&self, rate: DeclaredRate) -> watch::Sender<RateStatus> {
+        let (sender, status) = watch::channel(RateStatus::default());
+        self.lock().region_rate = Some(RateEntry { rate, status });
+        sender
+    }
+
+    /// What decides the rate of the link to `peer` at the moment.
+    pub fn rate_status(&self, peer: &RegionId) -> Option<RateStatus> {
+        let inner = self.lock();
+        let found = inner.rates.iter().find(|(other, _)| other == peer);
+        found.map(|(_, entry)| entry.status.borrow().clone())
+    }
+
     /// A route's leg, told through what is returned. Dropping that says that its driver ended.
     pub fn register_route(&self, status: RouteStatus) -> watch::Sender<RouteStatus> {
         let (sender, receiver) = watch::channel(status);
@@ -128,6 +165,18 @@ impl Board {
         let mut inner = self.lock();
         inner.store_failing = Some(failing);
         inner.stores_set_aside += u64::from(was_set_aside);
+    }
+
+    /// The task that reads the fleet file again, told through what is returned.
+    pub fn register_reloads(&self) -> watch::Sender<ReloadStatus> {
+        let (sender, receiver) = watch::channel(ReloadStatus::default());
+        self.lock().reloads = Some(receiver);
+        sender
+    }
+
+    /// Where refused connections are counted.
+    pub fn refusals(&self) -> Refusals {
+        self.lock().refusals.clone()
     }
 
     /// A certificate whose end is to be watched.
@@ -197,7 +246,15 @@ impl Board {
                 .iter()
                 .map(|status| status.borrow().clone())
                 .collect(),
-            links: inner.links.iter().map(LinkEntry::report).collect(),
+            rate: inner
+                .region_rate
+                .as_ref()
+                .map(|entry| RateReport::new(&entry.rate, entry.status.borrow().clone())),
+            links: inner
+                .links
+                .iter()
+                .map(|link| link.report(&inner.rates))
+                .collect(),
             routes: inner.routes.iter().map(|route| route.report(now)).collect(),
             refused: inner.refusals.snapshot(),
             checkpoints: CheckpointStatus {
@@ -205,6 +262,10 @@ impl Board {
                 set_aside: inner.stores_set_aside,
             },
             certificates,
+            reload: inner
+                .reloads
+                .as_ref()
+                .map_or_else(ReloadStatus::default, |reloads| reloads.borrow().clone()),
         }
     }
 
@@ -249,9 +310,15 @@ impl Inner {
 }
 
 impl LinkEntry {
-    fn report(&self) -> LinkReport {
+    fn report(&self, rates: &[(RegionId, RateEntry)]) -> LinkReport {
+        let status = self.status.borrow().clone();
+        let is_up = status.state == LinkState::Up;
+        let rate = rates.iter().find(|(peer, _)| *peer == status.peer);
         LinkReport {
-            status: self.status.borrow().clone(),
+            rate: rate.map(|(_, entry)| {
+                LinkRateReport::new(&entry.rate, entry.status.borrow().clone(), is_up)
+            }),
+            status,
             sent_bytes_per_second: self.sent.per_second(),
             received_bytes_per_second: self.received.per_second(),
         }
@@ -272,6 +339,8 @@ impl RouteEntry {
             checkpoint_age_seconds: age(status.checkpointed),
             records_per_second: self.records.per_second(),
             bytes_per_second: self.bytes.per_second(),
+            compression_ratio: (status.wire_bytes > 0)
+                .then(|| status.plain_bytes as f64 / status.wire_bytes as f64),
             status,
         }
     }

@@ -17,7 +17,9 @@ mod check;
 
 // What stands in a plan.
 pub mod address;
+pub mod change;
 pub mod plan;
+pub mod schedule;
 pub mod secret;
 pub mod unit;
 

@@ -10,6 +10,7 @@ use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::subject::{SubjectFilter, SubjectSet};
 
 use crate::address::{HostPort, NatsUrl};
+use crate::schedule::{MonthlyCap, Schedule};
 use crate::secret::SecretPath;
 use crate::unit::{ByteSize, Rate};
 
@@ -24,7 +25,7 @@ pub struct Plan {
 }
 
 /// One region: its NATS, and the sidecar beside it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionPlan {
     /// Its name.
     pub id: RegionId,
@@ -36,12 +37,16 @@ pub struct RegionPlan {
     pub admin: SocketAddr,
     /// Directory for the sidecar's checkpoints.
     pub state: PathBuf,
+    /// What all links of the sidecar together may send on the wire; none: the sum of what each may.
+    pub rate: Option<Rate>,
+    /// When it is another one.
+    pub schedule: Schedule,
     /// Who the sidecar is towards its peers.
     pub tls: PeerTls,
 }
 
 /// How a region's NATS is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsPlan {
     /// At least one server.
     pub urls: Vec<NatsUrl>,
@@ -61,7 +66,7 @@ impl NatsPlan {
 }
 
 /// TLS towards NATS.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatsTls {
     /// Authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
@@ -72,7 +77,7 @@ pub struct NatsTls {
 }
 
 /// Who a sidecar is towards its peers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerTls {
     /// Certificate chain, PEM. Its URI SAN names fleet and region.
     pub cert: PathBuf,
@@ -95,6 +100,10 @@ pub struct LinkPlan {
     pub dial_back: Option<HostPort>,
     /// Wire rate each way that must never be exceeded; none means: find out by probing.
     pub rate: Option<Rate>,
+    /// When it is another one.
+    pub schedule: Schedule,
+    /// How much either end may send in a month; none: any amount.
+    pub monthly_cap: Option<MonthlyCap>,
     /// How the link treats its path.
     pub mode: LinkMode,
     /// Round trip time that windows are first sized by.

@@ -10,6 +10,8 @@ use causeway_proto::residency::{Denial, DenyReason, Passage, Reach, Regions, Res
 use causeway_proto::subject::SubjectFilter;
 
 use crate::plan::{LinkPlan, Plan, RoutePlan};
+use crate::schedule::Schedule;
+use crate::unit::Rate;
 
 /// Reasons that one line of text gives; a person needs the first ones.
 const REASONS_MAX: usize = 3;
@@ -73,6 +75,8 @@ fn links_table(plan: &Plan) -> TextTable {
         dial,
         dial_back,
         rate,
+        schedule,
+        monthly_cap,
         rtt,
         ..
     } in plan.links()
@@ -84,12 +88,24 @@ fn links_table(plan: &Plan) -> TextTable {
                 listens.to_string(),
                 dials.to_string(),
                 at.to_string(),
-                rate.map_or("probed".to_owned(), |rate| rate.to_string()),
+                describe_rate(*rate, schedule, monthly_cap.is_some()),
                 rtt.map_or("measured".to_owned(), |rtt| format!("{rtt:?}")),
             ]);
         }
     }
     table
+}
+
+fn describe_rate(rate: Option<Rate>, schedule: &Schedule, has_cap: bool) -> String {
+    let mut text = rate.map_or_else(|| "probed".to_owned(), |rate| rate.to_string());
+    match schedule.windows().len() {
+        0 => {}
+        windows => text += &format!(", {}", count(windows, "window", "windows")),
+    }
+    if has_cap {
+        text += ", capped";
+    }
+    text
 }
 
 fn classes_table(policy: &ResidencyPolicy) -> TextTable {

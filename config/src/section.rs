@@ -3,8 +3,10 @@
 
 mod class;
 mod link;
+mod rate;
 mod region;
 mod route;
+mod schedule;
 
 use causeway_proto::id::{FleetName, RegionId};
 

@@ -134,6 +134,15 @@ fn the_mode_of_a_link_follows_its_rate_unless_it_is_said() {
 }
 
 #[test]
+fn a_region_has_a_rate_of_its_own_if_it_says_so() {
+    let rate = |text: &str| load(text).plan.region(&region("us")).unwrap().rate;
+    assert_eq!(rate(&fleet("")), None);
+    let state = "state = \"state/us\"";
+    let text = fleet("").replace(state, &format!("{state}\nrate = \"200 Mbit/s\""));
+    assert_eq!(rate(&text), Some(Rate::from_bits_per_second(200_000_000)));
+}
+
+#[test]
 fn regions_and_links() {
     let plan = load(&fleet("")).plan;
     let (us, eu) = (region("us"), region("eu"));

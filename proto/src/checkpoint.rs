@@ -175,19 +175,19 @@ fn flag(is_set: bool, flag: u8) -> u8 {
     if is_set { flag } else { 0 }
 }
 
-fn begin(magic: &[u8; 4]) -> Vec<u8> {
+pub(crate) fn begin(magic: &[u8; 4]) -> Vec<u8> {
     let mut value = magic.to_vec();
     value.push(VERSION);
     value
 }
 
-fn seal(mut value: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut value: Vec<u8>) -> Vec<u8> {
     value.extend(crc32fast::hash(&value).to_be_bytes());
     value
 }
 
 /// Checks what all versions have in common. Returns the version and the body.
-fn open<'a>(value: &'a [u8], magic: &[u8; 4]) -> Result<(u8, &'a [u8]), CorruptValue> {
+pub(crate) fn open<'a>(value: &'a [u8], magic: &[u8; 4]) -> Result<(u8, &'a [u8]), CorruptValue> {
     if value.len() < HEAD_LEN + CRC_LEN {
         return Err(CorruptValue::Length(value.len()));
     }

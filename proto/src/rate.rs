@@ -13,12 +13,14 @@
 
 mod bucket;
 mod control;
+mod meter;
 mod rtt;
 mod shaper;
 mod trial;
 
 pub use bucket::Bucket;
 pub use control::{Control, Mode, Settings};
+pub use meter::{Cap, CapState, Meter, Usage};
 pub use shaper::{FlowKey, LinkKey, Shaper, Step};
 
 /// Bytes that IPv4 and UDP add to a datagram.

@@ -3,6 +3,7 @@
 //! A test reads as a story: `start`, `publish`, something breaks, `verify`. Records are numbered, so
 //! that loss, repetition and order show at the target without looking at anything of ours.
 
+mod operator;
 mod records;
 mod setup;
 
@@ -17,8 +18,6 @@ use causeway::demo::relay::{Relay, RelayOptions};
 use causeway::demo::server::{Server, free_port};
 use causeway::wan::Profile;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub use self::records::{jetstream_of, publish, read_numbers};
@@ -110,16 +109,8 @@ impl TwoRegions {
 
     /// What a region's sidecar says of itself.
     pub async fn status(&self, region: &str) -> Result<serde_json::Value> {
-        let port = self.admin[usize::from(region == "eu")];
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer
-            .split_once("\r\n\r\n")
-            .context("an HTTP answer has a head")?;
-        Ok(serde_json::from_str(body)?)
+        let (_, body) = self.ask(region, "GET /status").await?;
+        Ok(serde_json::from_str(&body)?)
     }
 
     /// The state directory of a region.

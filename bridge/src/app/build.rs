@@ -230,7 +230,7 @@ fn read<T, E: std::fmt::Display>(
     }
 }
 
-fn class(priority: Priority) -> LaneClass {
+pub(super) fn class(priority: Priority) -> LaneClass {
     match priority {
         Priority::Live => LaneClass::Live,
         Priority::Normal => LaneClass::Normal,

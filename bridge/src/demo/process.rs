@@ -111,6 +111,14 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// Asks it to read its configuration again (SIGHUP).
+    ///
+    /// # Errors
+    /// It has already ended.
+    pub fn hang_up(&mut self) -> io::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// Stops its clock (SIGSTOP), as a paused virtual machine would; all its threads stand still on return.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{Control, HEADERS_V4, HEADERS_V6, Mode, Settings};
 use quinn::congestion::{Controller, ControllerFactory};
+use quinn::udp::Transmit;
 
 /// The declared rate of a link's wire, and how it treats its path; changeable while connections run.
 /// Clones are the same rate.
@@ -20,6 +21,24 @@ struct Declared {
     /// Bits a second; 0 stands for undeclared.
     rate: AtomicU64,
     mode: AtomicU8,
+    is_held: AtomicBool,
+    /// What the newest connection's controller says; 0 before there was one.
+    in_use: AtomicU64,
+    sent: Sent,
+}
+
+/// What left on the wire, IP and UDP headers included.
+#[derive(Debug, Default)]
+struct Sent {
+    bytes: AtomicU64,
+    packets: AtomicU64,
+}
+
+impl Sent {
+    fn add(&self, bytes: u64, packets: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+    }
 }
 
 impl DeclaredRate {
@@ -42,6 +61,16 @@ impl DeclaredRate {
         self.0.mode.store(mode as u8, Ordering::Relaxed);
     }
 
+    /// Lets no batch leave from now on, or lets them leave again. Acknowledgements and pulse go on.
+    pub fn hold(&self, is_held: bool) {
+        self.0.is_held.store(is_held, Ordering::Relaxed);
+    }
+
+    /// Whether no batch may leave.
+    pub fn is_held(&self) -> bool {
+        self.0.is_held.load(Ordering::Relaxed)
+    }
+
     /// Whether both are the same link's rate.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -55,6 +84,27 @@ impl DeclaredRate {
     /// Bytes a second on the wire.
     pub fn bytes_per_second(&self) -> Option<u64> {
         self.get().map(|bits| bits / 8)
+    }
+
+    /// Bits a second that the controller of the link's newest connection allows at the moment.
+    pub fn in_use(&self) -> Option<u64> {
+        Some(self.0.in_use.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Bytes that the link sent since the process began, IP and UDP headers included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.0.sent.bytes.load(Ordering::Relaxed)
+    }
+
+    /// As if the link had sent so many bytes.
+    #[cfg(test)]
+    pub(crate) fn add_sent(&self, bytes: u64) {
+        self.0.sent.add(bytes, 1);
+    }
+
+    /// Packets that the link sent since the process began.
+    pub fn sent_packets(&self) -> u64 {
+        self.0.sent.packets.load(Ordering::Relaxed)
     }
 
     /// How the link treats its path.
@@ -73,6 +123,8 @@ pub struct Pace {
     headers: u64,
     /// Known from the start to the dialler, after the handshake to the listener.
     declared: OnceLock<DeclaredRate>,
+    /// Sent while it was not known.
+    sent: Sent,
 }
 
 impl Pace {
@@ -96,6 +148,24 @@ impl Pace {
     /// Bits a second on the wire.
     pub fn get(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Counts what leaves, headers included, for the link as soon as it is known.
+    pub(super) fn count_sent(&self, transmit: &Transmit<'_>) {
+        let len = transmit.contents.len();
+        let packets = len.div_ceil(transmit.segment_size.unwrap_or(len).max(1)) as u64;
+        let bytes = len as u64 + packets * headers(transmit.destination);
+        match self.declared.get() {
+            Some(link) => {
+                let before = (&self.sent.bytes, &self.sent.packets);
+                let [bytes_before, packets_before] =
+                    [before.0, before.1].map(|count| count.swap(0, Ordering::Relaxed));
+                link.0
+                    .sent
+                    .add(bytes + bytes_before, packets + packets_before);
+            }
+            None => self.sent.add(bytes, packets),
+        }
     }
 
     /// Whose link it is, once that is known.
@@ -161,7 +231,11 @@ impl RateController {
     }
 
     fn tell(&self) {
-        self.pace.rate.store(self.control.rate(), Ordering::Relaxed);
+        let rate = self.control.rate();
+        self.pace.rate.store(rate, Ordering::Relaxed);
+        if let Some(link) = self.pace.declared.get() {
+            link.0.in_use.store(rate, Ordering::Relaxed);
+        }
     }
 }
 

@@ -265,6 +265,7 @@ impl State {
         flow.destination = Some(transmit.destination);
         let wire = Arc::clone(&flow.wire);
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        flow.pace.count_sent(transmit);
         let known = flow.is_known;
         let mut is_first = false;
         let mut total = 0;

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use causeway_proto::id::{RegionId, RouteName, StreamName};
 
 use super::*;
-use crate::link::Refusals;
-use crate::status::{Board, LinkStatus, OutcomeCounts, RouteStatus};
+use crate::link::{DeclaredRate, Refusals};
+use crate::status::{Board, CapStatus, LinkStatus, OutcomeCounts, RateReason, RouteStatus};
 
 fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -33,6 +33,19 @@ fn busy() -> StatusReport {
         status.rtt_ms = Some(80.0);
         status.sent_bytes = 1234;
     });
+    let rate = DeclaredRate::new(Some(20_000_000));
+    let told = board.register_rate(&region("us"), rate);
+    told.send_modify(|status| {
+        status.reason = RateReason::MonthlyCap;
+        status.cap = Some(CapStatus {
+            limit_bytes: 1000,
+            warn_bytes: 800,
+            used_bytes: 1001,
+            state: "reached",
+            resets_at: 1_800_000_000.0,
+        });
+    });
+    let _region = board.register_region_rate(DeclaredRate::new(Some(30_000_000)));
     let out = board.register_route(route(RouteDirection::Out));
     out.send_modify(|status| {
         status.state = RouteState::CatchingUp;
@@ -49,6 +62,7 @@ fn busy() -> StatusReport {
             pending: 2,
             ..OutcomeCounts::default()
         };
+        (status.plain_bytes, status.wire_bytes) = (4000, 1000);
         status.denied_by_class.insert("gdpr".into(), 1);
         for records in [1, 3, 4, 500] {
             status.batch_sizes.add(records);
@@ -58,6 +72,10 @@ fn busy() -> StatusReport {
     board.watch_certificate("own", std::path::Path::new("/nowhere"));
     let mut report = board.snapshot();
     report.certificates[0].days_left = Some(-3);
+    if let Some(rate) = &mut report.links[0].rate {
+        rate.in_use_bits_per_second = Some(19_000_000);
+        rate.wire_sent_bytes = 5678;
+    }
     report
 }
 
@@ -77,6 +95,18 @@ async fn a_scrape_says_what_the_report_says() {
         r#"causeway_link_rtt_seconds{peer="us"} 0.08"#,
         r#"causeway_link_sent_bytes_total{peer="us"} 1234"#,
         r#"causeway_link_refused_total{reason="wrong_region"} 1"#,
+        r#"causeway_link_wire_sent_bytes_total{peer="us"} 5678"#,
+        r#"causeway_link_rate_bits_per_second{peer="us"} 20000000"#,
+        r#"causeway_link_rate_in_use_bits_per_second{peer="us"} 19000000"#,
+        r#"causeway_reloads_total{outcome="refused"} 0"#,
+        r#"causeway_link_rate_reason{peer="us",reason="monthly_cap"} 1"#,
+        r#"causeway_link_rate_reason{peer="us",reason="schedule"} 0"#,
+        r#"causeway_link_cap_used_bytes{peer="us"} 1001"#,
+        r#"causeway_link_cap_warning{peer="us"} 1"#,
+        r#"causeway_link_cap_reached{peer="us"} 1"#,
+        "causeway_region_rate_bits_per_second 30000000",
+        r#"causeway_compression_ratio{route="orders",peer="us",direction="out"} 4"#,
+        "causeway_reload_ok 1",
         r#"causeway_nats_up{connection="source"} 1"#,
         r#"causeway_route_state{route="orders",peer="us",direction="out",state="catching_up"} 1"#,
         r#"causeway_route_state{route="orders",peer="us",direction="out",state="stalled"} 0"#,
@@ -108,6 +138,7 @@ async fn what_is_not_known_has_no_series() {
         "causeway_replicated_through_timestamp_seconds",
         "causeway_last_progress_timestamp_seconds",
         "causeway_link_rtt_seconds",
+        "causeway_link_rate_in_use_bits_per_second",
         "causeway_checkpoint_age_seconds",
         "causeway_watermark_sequence",
         "causeway_certificate_expiry_days",

@@ -44,6 +44,7 @@ impl Outbound {
                     .await;
             }
             RouteCommand::Resume => self.memory.now.paused = false,
+            RouteCommand::Prioritise(class) => self.freshness.fix(class),
             RouteCommand::Seek(to) => {
                 let finder = self.source.finder();
                 let found = finder.find(Position::default(), Some(to)).await?;

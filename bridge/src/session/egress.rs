@@ -26,6 +26,8 @@ use crate::link::{CopySender, DeclaredRate, Session};
 pub(super) const OFFERS: usize = 256;
 /// How often the path is looked at while bytes move.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How often a link that is held is looked at.
+const HELD_INTERVAL: Duration = Duration::from_millis(200);
 /// quinn takes at least this much without making anybody wait (`link::transport`).
 const SEND_WINDOW_MIN: u64 = 4 << 20;
 
@@ -117,7 +119,8 @@ impl Egress {
                 self.take(offer);
             }
             self.look();
-            if let Some(chunk) = self.schedule.poll_chunk(self.backlog.room()) {
+            let is_held = self.rate.is_held();
+            if !is_held && let Some(chunk) = self.schedule.poll_chunk(self.backlog.room()) {
                 if self.write(chunk).await.is_err() {
                     return;
                 }
@@ -132,8 +135,8 @@ impl Egress {
                     Some(offer) => self.take(offer),
                     None => return,
                 },
-                // The window may have grown.
-                () = sleep(LOOK_INTERVAL), if waiting => {}
+                // The window may have grown, or the month may have ended.
+                () = sleep(if is_held { HELD_INTERVAL } else { LOOK_INTERVAL }), if waiting => {}
             }
         }
     }

@@ -10,6 +10,8 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::batch_sizes::BatchSizes;
+use super::rate_report::{LinkRateReport, RateReport};
+use crate::reload::ReloadStatus;
 
 /// Everything an operator may ask of one sidecar, at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +33,8 @@ pub struct StatusReport {
     pub reasons: Vec<String>,
     /// Connections to the region's NATS.
     pub connections: Vec<ConnectionStatus>,
+    /// What all links together may send.
+    pub rate: Option<RateReport>,
     /// One for each peer.
     pub links: Vec<LinkReport>,
     /// One for each leg that leaves or arrives here.
@@ -41,6 +45,8 @@ pub struct StatusReport {
     pub checkpoints: CheckpointStatus,
     /// Certificates and when they end.
     pub certificates: Vec<CertificateStatus>,
+    /// What became of reading the fleet file again.
+    pub reload: ReloadStatus,
 }
 
 /// A connection to NATS.
@@ -135,6 +141,8 @@ pub struct LinkReport {
     /// As the link says.
     #[serde(flatten)]
     pub status: LinkStatus,
+    /// What it may send, and what it has sent.
+    pub rate: Option<LinkRateReport>,
     /// Over the last seconds.
     pub sent_bytes_per_second: f64,
     /// Over the last seconds.
@@ -394,6 +402,8 @@ pub struct RouteReport {
     pub records_per_second: f64,
     /// Settled over the last seconds.
     pub bytes_per_second: f64,
+    /// Bytes of batches before compression for each byte that travelled; `null` before the first batch.
+    pub compression_ratio: Option<f64>,
 }
 
 /// The checkpoint store.

@@ -5,16 +5,13 @@ use std::time::Duration;
 use causeway_proto::id::RegionId;
 
 use super::read_regions;
+use super::schedule::{self, Calendar};
 use crate::address::HostPort;
 use crate::error::Place;
 use crate::plan::{LinkMode, LinkPlan};
 use crate::read::{Placed, Table};
 use crate::unit::{Rate, parse_duration};
 
-/// Below this a batch of one record takes many seconds; no WAN that carries IP is slower.
-const RATE_MIN: Rate = Rate::from_bits_per_second(16_000);
-/// Above this the figure is a slip.
-const RATE_MAX: Rate = Rate::from_bits_per_second(1_000_000_000_000);
 /// A path to Mars is another protocol.
 const RTT_MAX: Duration = Duration::from_secs(10);
 /// What QUIC demands of every path, and what UDP can hold.
@@ -27,6 +24,7 @@ pub(crate) struct LinkDraft {
     pub(crate) dial: Option<Placed<HostPort>>,
     pub(crate) dial_back: Option<Placed<HostPort>>,
     rate: Option<Rate>,
+    calendar: Calendar,
     mode: LinkMode,
     rtt: Option<Duration>,
     mtu: Option<u16>,
@@ -42,6 +40,8 @@ impl LinkDraft {
             dial: self.dial?.value,
             dial_back: self.dial_back.map(|dial| dial.value),
             rate: self.rate,
+            schedule: self.calendar.schedule,
+            monthly_cap: self.calendar.cap,
             mode: self.mode,
             rtt: self.rtt,
             mtu: self.mtu,
@@ -50,14 +50,7 @@ impl LinkDraft {
 }
 
 pub(super) fn read(table: &Table<'_>) -> LinkDraft {
-    let rate = table.optional("rate").and_then(|value| {
-        let rate = value.parse(str::parse::<Rate>)?.value;
-        if (RATE_MIN..=RATE_MAX).contains(&rate) {
-            Some(rate)
-        } else {
-            value.fail()
-        }
-    });
+    let rate = super::rate::read(table);
     let modes = [
         ("declared", LinkMode::Declared),
         ("adaptive", LinkMode::Adaptive),
@@ -97,6 +90,7 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
             .optional("dial_back")
             .and_then(|value| value.parse(str::parse::<HostPort>)),
         rate,
+        calendar: schedule::read_with_cap(table),
         mode: mode.map_or(unsaid, |mode| mode.value),
         rtt,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),

@@ -9,7 +9,9 @@ use crate::address::{InvalidAddress, NatsUrl};
 use crate::error::Place;
 use crate::plan::{NatsPlan, NatsTls, PeerTls, RegionPlan};
 use crate::read::{Placed, Table, Value};
+use crate::schedule::Schedule;
 use crate::secret::SecretPath;
+use crate::unit::Rate;
 
 pub(crate) struct RegionDraft {
     pub(crate) place: Place,
@@ -19,6 +21,8 @@ pub(crate) struct RegionDraft {
     pub(crate) has_listen: bool,
     pub(crate) admin: Option<Placed<SocketAddr>>,
     pub(crate) state: Option<Placed<PathBuf>>,
+    rate: Option<Rate>,
+    schedule: Schedule,
     nats: Option<NatsPlan>,
     tls: Option<PeerTls>,
 }
@@ -32,6 +36,8 @@ impl RegionDraft {
             listen: self.listen.map(|listen| listen.value),
             admin: self.admin?.value,
             state: self.state?.value,
+            rate: self.rate,
+            schedule: self.schedule,
             tls: self.tls?,
         })
     }
@@ -66,6 +72,8 @@ pub(super) fn read((name, value): (Placed<String>, Value<'_>)) -> Option<RegionD
             .required("admin")
             .and_then(|value| value.parse(str::parse::<SocketAddr>)),
         state: table.required("state").and_then(|value| value.path()),
+        rate: super::rate::read(&table),
+        schedule: super::schedule::read(&table).schedule,
         nats: table
             .required("nats")
             .and_then(|value| read_nats(&value.table()?)),

@@ -28,6 +28,11 @@ impl Freshness {
         }
     }
 
+    /// The operator gives the route another class, or none.
+    pub fn fix(&mut self, fixed: Option<LaneClass>) {
+        self.fixed = fixed;
+    }
+
     /// The lane opened anew.
     pub fn restart(&mut self) {
         self.catching_up = true;
@@ -101,5 +106,9 @@ mod tests {
         route.handle_read(1, 512, 1_000_000, BATCH);
         assert!(route.is_catching_up());
         assert_eq!(route.class(), LaneClass::Normal);
+        route.fix(None);
+        assert_eq!(route.class(), LaneClass::Bulk);
+        route.fix(Some(LaneClass::Live));
+        assert_eq!(route.class(), LaneClass::Live);
     }
 }

@@ -1,0 +1,174 @@
+//! The task that keeps rates by clock and cap, and reads the fleet file again on SIGHUP or when the admin
+//! address asks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_config::change::{changes, take_over};
+use causeway_config::{Loaded, Plan};
+use causeway_proto::id::RegionId;
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::build;
+use super::rates::Rates;
+use crate::checkpoint::CheckpointWriter;
+use crate::clock::now_unix_seconds;
+use crate::command::{RouteCommand, RouteControl};
+use crate::reload::{ReloadAsked, ReloadOutcome, ReloadReport, ReloadStatus};
+
+/// A driver takes a priority over at once.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(super) struct Reloader {
+    pub(super) path: PathBuf,
+    pub(super) here: RegionId,
+    /// What runs: the plan of the start, and what was taken over since.
+    pub(super) runs: Arc<Plan>,
+    pub(super) rates: Rates,
+    pub(super) controls: Vec<RouteControl>,
+    pub(super) asked: mpsc::Receiver<ReloadAsked>,
+    pub(super) hangups: Signal,
+    pub(super) told: watch::Sender<ReloadStatus>,
+    pub(super) store: CheckpointWriter,
+}
+
+/// SIGHUP would end the process from now on no more.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+impl Reloader {
+    /// Runs until it is told to stop, and then keeps what was counted.
+    pub(super) async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
+        loop {
+            let next = self.look(false).await;
+            let asked = tokio::select! {
+                _ = &mut stopping => {
+                    self.look(true).await;
+                    return;
+                }
+                Some(asked) = self.asked.recv() => Some(asked),
+                Some(()) = self.hangups.recv() => None,
+                () = sleep(next) => continue,
+            };
+            let report = self.reload().await;
+            log(&report);
+            self.told
+                .send_modify(|status| status.add(report.clone(), now_unix_seconds()));
+            if let Some(asked) = asked {
+                let _ = asked.send(report); // nobody may wait for it any more
+            }
+        }
+    }
+
+    /// Looks at the clock, and hands on what is to be remembered. Returns when to look again.
+    async fn look(&mut self, is_last: bool) -> Duration {
+        let now = Timestamp::now();
+        let next = self.rates.look(now);
+        for (key, value) in self.rates.due(now, is_last) {
+            self.store.put(key, value).await;
+        }
+        next
+    }
+
+    async fn reload(&mut self) -> ReloadReport {
+        match self.load().await {
+            Ok(loaded) => self.apply(loaded).await,
+            Err(errors) => ReloadReport {
+                outcome: ReloadOutcome::Refused,
+                changed: Default::default(),
+                needs_restart: Default::default(),
+                errors,
+                warnings: Vec::new(),
+            },
+        }
+    }
+
+    /// Reads the file off the thread that serves the links.
+    async fn load(&self) -> Result<Loaded, Vec<String>> {
+        let path = self.path.clone();
+        let loaded = tokio::task::spawn_blocking(move || causeway_config::load(&path)).await;
+        let loaded = match loaded {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(found)) => return Err(found.errors.iter().map(ToString::to_string).collect()),
+            Err(why) => return Err(vec![format!("the file was not read to its end: {why}")]),
+        };
+        if loaded.plan.region(&self.here).is_none() {
+            let (path, here) = (self.path.display(), &self.here);
+            return Err(vec![format!(
+                "{path}: region.{here}: found nothing, wanted the region that runs here"
+            )]);
+        }
+        Ok(loaded)
+    }
+
+    async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
+        let found = changes(&self.runs, &loaded.plan, &self.here);
+        let runs = take_over(&self.runs, &loaded.plan, &self.here);
+        self.rates.follow(&runs, Timestamp::now());
+        self.prioritise(&runs).await;
+        self.runs = Arc::new(runs);
+        ReloadReport {
+            outcome: if found.is_empty() {
+                ReloadOutcome::Unchanged
+            } else {
+                ReloadOutcome::Applied
+            },
+            changed: found.live,
+            needs_restart: found.restart,
+            errors: Vec::new(),
+            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Tells the drivers of routes that leave here what changed in their priority.
+    async fn prioritise(&self, new: &Plan) {
+        for control in &self.controls {
+            let of = |plan: &Plan| {
+                let leg = plan.leg(&control.route, &control.peer);
+                leg.and_then(|leg| leg.priority)
+            };
+            if of(&self.runs) == of(new) {
+                continue;
+            }
+            let command = RouteCommand::Prioritise(of(new).map(build::class));
+            let route = &control.route;
+            match timeout(COMMAND_TIMEOUT, control.ask(command)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(why)) => tracing::warn!(%route, %why, "priority not taken over"),
+                Err(_) => tracing::warn!(%route, "priority not taken over: the driver is busy"),
+            }
+        }
+    }
+}
+
+fn log(report: &ReloadReport) {
+    for error in &report.errors {
+        tracing::error!("fleet file not taken over: {error}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    let list = |keys: &std::collections::BTreeSet<String>| {
+        keys.iter().cloned().collect::<Vec<_>>().join(", ")
+    };
+    if !report.needs_restart.is_empty() {
+        let keys = list(&report.needs_restart);
+        tracing::warn!(
+            keys,
+            "the fleet file says more than can change while running: needs a restart"
+        );
+    }
+    match report.outcome {
+        ReloadOutcome::Applied => {
+            tracing::info!(changed = list(&report.changed), "fleet file taken over");
+        }
+        ReloadOutcome::Unchanged => tracing::info!("fleet file read again: nothing changed"),
+        ReloadOutcome::Refused => {}
+    }
+}

@@ -17,6 +17,8 @@
 
 use std::time::Duration;
 
+use crate::frame::LaneClass;
+
 pub mod backlog;
 pub mod freshness;
 pub mod schedule;
@@ -77,6 +79,20 @@ pub fn batch_len_max(rate: Option<u64>, ratio: u64) -> usize {
     bytes(BATCH.as_millis()).clamp(least, BATCH_LEN_MAX)
 }
 
+/// Priority of the stream of a batch: classes apart, and within a class the older batch before the newer, so that
+/// batches finish one after the other. `number` counts the batches of a connection and may wrap.
+pub fn stream_priority(class: LaneClass, number: u32) -> i32 {
+    let class = match class {
+        LaneClass::Live => 2,
+        LaneClass::Normal => 1,
+        LaneClass::Bulk => 0,
+    };
+    (class << CLASS_BITS) + ((1 << CLASS_BITS) - 1 - (number % (1 << CLASS_BITS)) as i32)
+}
+
+/// Room for the batches of a class in its priorities.
+const CLASS_BITS: u32 = 28;
+
 const _: () = assert!(LIVE_SHARE_PERCENT < 100, "others get something");
 const _: () = assert!(
     CHUNK.as_millis() < UNSENT.as_millis() && CHUNK.as_millis() < LIVE_BURST.as_millis(),
@@ -86,6 +102,18 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_older_batch_goes_first_but_never_before_a_higher_class() {
+        let [live, normal, bulk] = [LaneClass::Live, LaneClass::Normal, LaneClass::Bulk];
+        assert!(stream_priority(bulk, 1) > stream_priority(bulk, 2));
+        for number in [0, 1, u32::MAX / 2, u32::MAX] {
+            assert!(stream_priority(live, u32::MAX) > stream_priority(normal, number));
+            assert!(stream_priority(normal, number) > stream_priority(bulk, 0));
+            assert!(stream_priority(bulk, number) >= 0);
+            assert!(stream_priority(live, number) < i32::MAX);
+        }
+    }
 
     #[test]
     fn a_batch_takes_the_link_a_twentieth_of_a_second_between_its_bounds() {

@@ -40,6 +40,11 @@ pub enum Load {
         /// Time between two.
         every: Duration,
     },
+    /// Always another batch, and small ones of a higher priority now and then.
+    Both {
+        /// Time between two small ones.
+        every: Duration,
+    },
 }
 
 /// One connection's two ends.
@@ -137,6 +142,11 @@ impl Bed {
     /// Changes what a connection has to send.
     pub fn load(&mut self, connection: usize, load: Load) {
         self.pairs[connection].sender.set_load(load);
+    }
+
+    /// How long each small batch of [`Load::Both`] took to the receiver.
+    pub fn delays(&self, connection: usize) -> &[Duration] {
+        self.pairs[connection].receiver.delays()
     }
 
     /// Time since the bed began.

@@ -357,3 +357,22 @@ fn a_quiet_beginning_does_not_make_the_path_look_narrow() {
         assert!(share >= 0.85, "seed {seed}: {share:.3}");
     }
 }
+
+#[test]
+fn fresh_batches_do_not_wait_for_one_that_is_half_way() {
+    let link = Link::named("thin").unwrap();
+    let profile = Profile {
+        loss: 0.0,
+        ..link.profile()
+    };
+    let mut bed = Bed::new(profile, 29);
+    let connection = bed.connect(&DeclaredRate::new(Some(link.rate_bps)));
+    bed.load(connection, Load::Both { every: ms(20) });
+    bed.run(secs(5));
+    let delays = bed.delays(connection);
+    let worst = delays.iter().max().unwrap();
+    println!("{} fresh batches, the slowest {worst:?}", delays.len());
+    assert!(delays.len() > 200);
+    // Two packets in the shaper, one on the wire, and the queue that the bucket's burst makes.
+    assert!(*worst < link.round_trip / 2 + ms(8), "{worst:?}");
+}

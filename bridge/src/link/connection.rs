@@ -183,7 +183,7 @@ impl Session {
             dialled_by_us,
             control: ControlSender(Arc::new(Mutex::new(send))),
             control_rx,
-            copies: CopySender::start(connection.clone(), rate.clone()),
+            copies: CopySender::start(connection.clone(), rate.clone(), Arc::clone(&pace)),
             rate,
             pace,
             batches_rx,

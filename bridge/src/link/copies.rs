@@ -1,6 +1,7 @@
 //! Copies of live batches as QUIC datagrams, around what `causeway_proto::copies` decides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::connection::{IncomingBatch, Reader};
-use super::rate::DeclaredRate;
+use super::rate::{DeclaredRate, Pace};
 
 /// No datagram is longer, whatever the path: a first look, before the queue.
 const DATAGRAM_LEN_MAX: usize = 1500;
@@ -32,12 +33,13 @@ pub struct CopySender(mpsc::Sender<Wanted>);
 
 impl CopySender {
     /// Begins to send copies on a connection, within a part of the link's rate.
-    pub(super) fn start(connection: Connection, rate: DeclaredRate) -> Self {
+    pub(super) fn start(connection: Connection, rate: DeclaredRate, pace: Arc<Pace>) -> Self {
         let (wanted_tx, wanted) = mpsc::channel(QUEUE);
         let began = Instant::now();
         let copier = Copier {
             connection,
             rate,
+            pace,
             began,
             meter: LossMeter::new(Duration::ZERO),
             budget: CopyBudget::new(Duration::ZERO),
@@ -61,6 +63,7 @@ impl CopySender {
 struct Copier {
     connection: Connection,
     rate: DeclaredRate,
+    pace: Arc<Pace>,
     began: Instant,
     meter: LossMeter,
     budget: CopyBudget,
@@ -96,7 +99,7 @@ impl Copier {
     }
 
     fn plan(&mut self, batch: &Wanted) {
-        let Some(plan) = self.meter.plan() else {
+        let Some(plan) = self.meter.plan(self.packet_time()) else {
             return;
         };
         let Some(len_max) = self.connection.max_datagram_size() else {
@@ -121,6 +124,14 @@ impl Copier {
                 self.due.insert((at, self.numbered), piece.clone());
             }
         }
+    }
+
+    fn packet_time(&self) -> Duration {
+        let bits = u64::from(self.connection.stats().path.current_mtu) * 8;
+        let rate = self.pace.get();
+        rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(bits as f64 / rate as f64)
+        })
     }
 
     fn send_due(&mut self) {

@@ -58,8 +58,10 @@ pub fn transport(hints: &PathHints, pace: &Arc<Pace>) -> Arc<TransportConfig> {
         .max_idle_timeout(Some(
             IdleTimeout::try_from(IDLE_TIMEOUT).expect("15 s are within QUIC's range"),
         ))
-        // Batches finish one after the other instead of all late.
-        .send_fairness(false)
+        // Without it quinn finishes a begun stream before one of a higher priority: fresh records, and the control
+        // stream, would wait for a batch of the backlog. Every batch has a priority of its own, so they do not
+        // take turns and finish all late.
+        .send_fairness(true)
         .datagram_receive_buffer_size(Some(COPIES_BUFFER))
         .datagram_send_buffer_size(COPIES_BUFFER)
         .congestion_controller_factory(Arc::new(RateFactory {

@@ -2,8 +2,8 @@
 //! [`Schedule`] decides and no more than [`Backlog`] has room for.
 //!
 //! Within quinn the class of a batch is the priority of its stream, so what live lanes write passes
-//! whatever else waits there; between lanes that take turns by weight the schedule decides, at the
-//! last moment.
+//! whatever else waits there, and batches of a class finish in the order in which they were begun; between
+//! lanes that take turns by weight the schedule decides, at the last moment.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::LaneId;
-use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule};
+use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, stream_priority};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quinn::{Connection, SendStream};
@@ -94,6 +94,8 @@ pub(super) struct Egress {
     delivered: FuturesUnordered<Delivered>,
     looked_at: Option<Instant>,
     send_window: u64,
+    /// Batches begun so far.
+    begun: u32,
 }
 
 impl Egress {
@@ -109,6 +111,7 @@ impl Egress {
             delivered: FuturesUnordered::new(),
             looked_at: None,
             send_window: SEND_WINDOW_MIN,
+            begun: 0,
         }
     }
 
@@ -162,10 +165,11 @@ impl Egress {
         let mut stream = match batch.stream.take() {
             Some(stream) => stream,
             None => {
+                self.begun = self.begun.wrapping_add(1);
                 let stream = self.connection.open_uni().await;
                 let stream = stream.map_err(|_| SessionGone)?;
                 stream
-                    .set_priority(priority(batch.class))
+                    .set_priority(stream_priority(batch.class, self.begun))
                     .map_err(|_| SessionGone)?;
                 stream
             }
@@ -222,13 +226,5 @@ impl Egress {
             self.send_window = wanted + wanted / 4;
             self.connection.set_send_window(self.send_window);
         }
-    }
-}
-
-fn priority(class: LaneClass) -> i32 {
-    match class {
-        LaneClass::Live => 2,
-        LaneClass::Normal => 1,
-        LaneClass::Bulk => 0,
     }
 }

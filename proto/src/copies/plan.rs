@@ -15,6 +15,9 @@ const PRIOR_PACKETS: f64 = 100.0;
 const PRIOR_LOSS: f64 = 0.01;
 /// A copy comes at least so long after what it copies; pacing spreads less than that over one packet.
 const SPACING_MIN: Duration = Duration::from_millis(3);
+/// And so many packets of the link later: the batch itself may still be waiting for the wire when its copy
+/// comes, which goes first, and in one packet both would be lost.
+const SPACING_PACKETS: u32 = 4;
 /// And at most: a copy that comes later than this hardly beats the repair on a short path.
 const SPACING_MAX: Duration = Duration::from_millis(20);
 
@@ -94,8 +97,9 @@ impl LossMeter {
         (self.lost / self.occasions.max(f64::MIN_POSITIVE)).clamp(1.0, 100.0)
     }
 
-    /// What to do for live batches now; `None` where copies do not pay.
-    pub fn plan(&self) -> Option<CopyPlan> {
+    /// What to do for live batches now; `None` where copies do not pay. `packet_time`: how long the link takes
+    /// for a full packet.
+    pub fn plan(&self, packet_time: Duration) -> Option<CopyPlan> {
         let loss = self.loss();
         if loss < LOSS_MIN {
             return None;
@@ -105,7 +109,8 @@ impl LossMeter {
         let copies = (needed as u32).saturating_sub(1).clamp(1, COPIES_MAX);
         // Which they are when they are further apart than a burst lasts.
         let burst = 2.0 * self.burst() / self.packet_rate.max(1.0);
-        let spacing = Duration::from_secs_f64(burst.min(1.0)).clamp(SPACING_MIN, SPACING_MAX);
+        let spacing = Duration::from_secs_f64(burst.min(1.0)).max(SPACING_MIN);
+        let spacing = (spacing + packet_time * SPACING_PACKETS).min(SPACING_MAX);
         Some(CopyPlan { copies, spacing })
     }
 }
@@ -166,9 +171,9 @@ mod tests {
     #[test]
     fn a_path_of_which_nothing_is_known_is_copied_on_until_it_proves_clean() {
         let mut meter = LossMeter::new(Duration::ZERO);
-        assert!(meter.plan().is_some());
+        assert!(meter.plan(Duration::ZERO).is_some());
         live(&mut meter, &mut PathTotals::default(), 300, 0.0, 1.0);
-        assert_eq!(meter.plan(), None);
+        assert_eq!(meter.plan(Duration::ZERO), None);
     }
 
     #[test]
@@ -176,10 +181,12 @@ mod tests {
         let mut meter = LossMeter::new(Duration::ZERO);
         let mut totals = PathTotals::default();
         live(&mut meter, &mut totals, 100, 0.01, 1.0);
-        let random = meter.plan().expect("1 % is worth a copy");
+        let random = meter.plan(Duration::ZERO).expect("1 % is worth a copy");
         assert_eq!((random.copies, random.spacing.as_millis()), (1, 4));
+        let thin = meter.plan(Duration::from_micros(1_200));
+        assert_eq!(thin.map(|plan| plan.spacing.as_micros()), Some(8_800));
         live(&mut meter, &mut totals, 600, 0.04, 4.0);
-        let bursty = meter.plan().expect("4 % is worth two");
+        let bursty = meter.plan(Duration::ZERO).expect("4 % is worth two");
         assert_eq!((bursty.copies, bursty.spacing.as_millis()), (2, 15));
     }
 

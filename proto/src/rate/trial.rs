@@ -56,6 +56,11 @@ impl Finding {
             && self.delivered * 8 < self.sent * 7
     }
 
+    /// Half of `rate` or more was sent, and enough of it to tell something by.
+    pub(super) fn is_used(&self, rate: u64) -> bool {
+        self.packets >= OVERRUN_PACKETS && self.sent > rate / 2
+    }
+
     /// Clearly less arrived than was sent.
     pub(super) fn is_behind(&self) -> bool {
         self.packets >= OVERRUN_PACKETS && self.delivered * 5 < self.sent * 4

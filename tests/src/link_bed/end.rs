@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use causeway::link::{DeclaredRate, Pace, PathHints, transport};
+use causeway_proto::frame::LaneClass;
+use causeway_proto::lanes::stream_priority;
 use causeway_proto::rate::{FlowKey, HEADERS_V4, LinkKey, Shaper, Step};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
@@ -23,6 +25,8 @@ const RECEIVER: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
     7443,
 );
+/// What a batch of a higher priority begins with, before the time at which it was written.
+const FRESH: u8 = 0xf5;
 /// Datagrams that quinn's driver asks for at once.
 const SEGMENTS_MAX: usize = 10;
 
@@ -44,6 +48,8 @@ pub(super) struct End {
     load: Load,
     /// When a trickle last sent.
     sent_at: Option<Duration>,
+    /// Batches begun so far.
+    begun: u32,
     ended: bool,
     sending: Option<(StreamId, Bytes)>,
     /// Batches that are written or being written, and not acknowledged whole.
@@ -51,6 +57,7 @@ pub(super) struct End {
     batch: Bytes,
     reading: Vec<StreamId>,
     read: u64,
+    delays: Vec<Duration>,
     pace: Arc<Pace>,
     declared: DeclaredRate,
     link: LinkKey,
@@ -111,12 +118,14 @@ impl End {
             connection: None,
             load: Load::Nothing,
             sent_at: None,
+            begun: 0,
             ended: false,
             sending: None,
             unacknowledged: HashMap::new(),
             batch: Bytes::from(vec![0x5a; BATCH]),
             reading: Vec::new(),
             read: 0,
+            delays: Vec::new(),
             pace,
             declared: rate.clone(),
             link,
@@ -130,6 +139,10 @@ impl End {
 
     pub(super) fn read(&self) -> u64 {
         self.read
+    }
+
+    pub(super) fn delays(&self) -> &[Duration] {
+        &self.delays
     }
 
     pub(super) fn set_load(&mut self, load: Load) {
@@ -153,7 +166,7 @@ impl End {
 
     pub(super) fn next_at(&self) -> Option<Duration> {
         let trickle = match (self.load, self.sent_at) {
-            (Load::Trickle { every, .. }, Some(at)) => Some(at + every),
+            (Load::Trickle { every, .. } | Load::Both { every }, Some(at)) => Some(at + every),
             _ => None,
         };
         self.timer.into_iter().chain(self.wait).chain(trickle).min()
@@ -194,7 +207,8 @@ impl End {
             {
                 connection.handle_timeout(at);
             }
-            self.exchange_events();
+            self.exchange_events(now);
+            self.write_fresh(now);
             self.write(now);
             let filled = self.fill(now);
             self.shaper
@@ -219,7 +233,7 @@ impl End {
         }
     }
 
-    fn exchange_events(&mut self) {
+    fn exchange_events(&mut self, now: Duration) {
         let Some((handle, connection)) = &mut self.connection else {
             return;
         };
@@ -250,6 +264,10 @@ impl End {
             };
             while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
                 self.read += chunk.bytes.len() as u64;
+                if let Some((&FRESH, stamp)) = chunk.bytes.split_first() {
+                    let written = stamp.try_into().map_or(0, u64::from_be_bytes);
+                    self.delays.push(now - Duration::from_nanos(written));
+                }
             }
             let _ = chunks.finalize();
         }
@@ -279,26 +297,55 @@ impl End {
         }
     }
 
+    /// The small batch that goes before the large ones: when it was written.
+    fn write_fresh(&mut self, now: Duration) {
+        let Load::Both { every } = self.load else {
+            return;
+        };
+        let is_due = self.sent_at.is_none_or(|at| now >= at + every);
+        let Some((_, connection)) = self.connection.as_mut().filter(|_| is_due) else {
+            return;
+        };
+        if connection.is_handshaking() {
+            return;
+        }
+        let Some(id) = connection.streams().open(Dir::Uni) else {
+            return;
+        };
+        let mut fresh = vec![FRESH];
+        fresh.extend_from_slice(&(now.as_nanos() as u64).to_be_bytes());
+        let mut stream = connection.send_stream(id);
+        let _ = stream.set_priority(stream_priority(LaneClass::Live, 0));
+        let _ = stream.write(&fresh);
+        let _ = stream.finish();
+        self.sent_at = Some(now);
+    }
+
     /// The next batch, if the load has one now.
     fn begin_batch(&mut self, now: Duration) -> Option<(StreamId, Bytes)> {
         let (_, connection) = self.connection.as_mut()?;
         if connection.is_handshaking() || self.ended {
             return None;
         }
+        let held: usize = self.unacknowledged.values().sum();
         let len = match self.load {
             Load::Nothing => return None,
             Load::Saturating => BATCH,
-            Load::Credit(most) => {
-                let held: usize = self.unacknowledged.values().sum();
-                (held < most).then_some(BATCH)?
-            }
+            Load::Credit(most) => (held < most).then_some(BATCH)?,
+            // quinn holds more than the path does, but has room for the small ones.
+            Load::Both { .. } => (held < 2 * BATCH).then_some(BATCH)?,
             Load::Trickle { len, every } => {
                 let is_due = self.sent_at.is_none_or(|at| now >= at + every);
                 is_due.then_some(len)?
             }
         };
         let id = connection.streams().open(Dir::Uni)?;
-        self.sent_at = Some(now);
+        if !matches!(self.load, Load::Both { .. }) {
+            self.sent_at = Some(now);
+        }
+        self.begun += 1;
+        let priority = stream_priority(LaneClass::Bulk, self.begun);
+        let _ = connection.send_stream(id).set_priority(priority);
         self.unacknowledged.insert(id, len);
         Some((id, self.batch.slice(..len)))
     }

@@ -18,6 +18,8 @@ impl Control {
         match self.phase {
             Phase::Startup { best } => self.judge_startup(found, late, best),
             Phase::Steady { step } => self.judge_steady(now, found, delay, step),
+            // The window kept nearly everything back: what arrived was sent before the queue could shrink.
+            Phase::Draining { .. } if found.sent < self.rate / 4 => {}
             Phase::Draining {
                 delay: before,
                 rate,
@@ -148,7 +150,8 @@ impl Control {
             return self.go(self.rate / 2, Phase::Steady { step: 20 });
         }
         // Where we send less than we may and all of it arrives, a queue is not of our making.
-        let is_pressed = found.is_busy || found.is_overrun(self.rate);
+        let is_large = delay > self.target() * 2 && found.is_used(self.rate);
+        let is_pressed = found.is_busy || found.is_overrun(self.rate) || is_large;
         if delay > self.target() && is_pressed {
             // Where delay wanders, and against the operator's word, one look is not enough: a machine that was
             // busy for a moment looks like a queue, too.

@@ -290,6 +290,59 @@ fn a_rate_changed_while_running_is_kept() {
     }
 }
 
+/// The first six seconds without a declared rate, handshake included: share of the link, and of packets dropped.
+fn beginning(name: &str, seed: u64) -> (f64, f64) {
+    let (mut bed, link) = Bed::named(name, seed);
+    bed.connect(&DeclaredRate::default());
+    let stretch = bed.run(secs(6));
+    let (share, dropped) = (
+        stretch.of_ideal(link.rate_bps, link.loss),
+        stretch.dropped(),
+    );
+    println!("{name} seed {seed}: {share:.3}, dropped {dropped:.4}");
+    (share, dropped)
+}
+
+#[test]
+fn a_beginning_finds_the_rate_in_a_few_round_trips() {
+    // Two round trips are gone before the first byte; of satellite's ten that is a fifth.
+    let least = [
+        ("atlantic", 0.85),
+        ("lossy", 0.85),
+        ("thin", 0.85),
+        ("bursty", 0.75),
+        ("satellite", 0.45),
+    ];
+    for (name, least) in least {
+        for seed in 0..4 {
+            let (share, dropped) = beginning(name, seed);
+            assert!(share >= least, "{name} seed {seed}: {share:.3}");
+            assert!(dropped < 0.02, "{name} seed {seed}: {dropped:.4}");
+        }
+    }
+}
+
+#[test]
+fn a_beginning_under_jitter_may_take_a_little_longer() {
+    let shares: Vec<f64> = (0..12).map(|seed| beginning("lte", seed).0).collect();
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    println!("lte {mean:.3}");
+    assert!(mean >= 0.65);
+    assert!(shares.iter().all(|share| *share >= 0.4));
+}
+
+#[test]
+fn a_beginning_does_not_flood_a_path_of_fifty_kilobits() {
+    let (share, dropped) = beginning("modem", 0);
+    assert!(share >= 0.7);
+    // What of the first train finds no room in a queue of ten packets, and nothing after it.
+    assert!(dropped < 0.7);
+    let (mut bed, _) = Bed::named("modem", 0);
+    bed.connect(&DeclaredRate::default());
+    bed.run(secs(6));
+    assert!(bed.run(secs(30)).dropped() < 0.05);
+}
+
 #[test]
 fn a_beginning_that_waits_for_credit_does_not_fill_the_queue() {
     for credit in [3 << 20, 4 << 20, 8 << 20] {

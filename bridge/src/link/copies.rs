@@ -128,7 +128,7 @@ impl Copier {
 
     fn packet_time(&self) -> Duration {
         let bits = u64::from(self.connection.stats().path.current_mtu) * 8;
-        let rate = self.pace.get();
+        let rate = self.pace.mean();
         rate.map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(bits as f64 / rate as f64)
         })

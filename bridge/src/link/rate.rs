@@ -117,8 +117,10 @@ impl DeclaredRate {
 /// What one connection may send: written by its controller, read by the shaper.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// Bits a second; 0 while there is no controller yet.
+    /// Bits a second now; 0 while there is no controller yet.
     rate: AtomicU64,
+    /// Bits a second on average.
+    mean: AtomicU64,
     /// Bytes of IP and UDP headers on each datagram.
     headers: u64,
     /// Known from the start to the dialler, after the handshake to the listener.
@@ -145,9 +147,14 @@ impl Pace {
         let _ = self.declared.set(declared);
     }
 
-    /// Bits a second on the wire.
+    /// Bits a second on the wire, at which packets may leave now.
     pub fn get(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Bits a second on the wire on average: the same, but for trains at the beginning.
+    pub fn mean(&self) -> Option<u64> {
+        Some(self.mean.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
     /// Counts what leaves, headers included, for the link as soon as it is known.
@@ -231,15 +238,24 @@ impl RateController {
     }
 
     fn tell(&self) {
-        let rate = self.control.rate();
-        self.pace.rate.store(rate, Ordering::Relaxed);
+        let (now, mean) = (self.control.pace(), self.control.rate());
+        self.pace.rate.store(now, Ordering::Relaxed);
+        self.pace.mean.store(mean, Ordering::Relaxed);
         if let Some(link) = self.pace.declared.get() {
-            link.0.in_use.store(rate, Ordering::Relaxed);
+            link.0.in_use.store(mean, Ordering::Relaxed);
         }
     }
 }
 
 impl Controller for RateController {
+    fn on_sent(&mut self, _: Instant, bytes: u64, _: u64) {
+        let before = self.control.pace();
+        self.control.handle_sent(bytes);
+        if self.control.pace() != before {
+            self.tell();
+        }
+    }
+
     fn on_ack(
         &mut self,
         now: Instant,

@@ -81,7 +81,7 @@ impl Port {
 
     /// Bits a second that the link lets through now, if that is known.
     pub fn rate(&self) -> Option<u64> {
-        self.pace.get()
+        self.pace.mean()
     }
 
     /// Sends a frame. An error means that the session is gone; `Down` follows.

@@ -5,9 +5,9 @@
 //! at what became of it, and decides once.
 //!
 //! ```text
-//!              delivery stops growing             delay above base + target
-//!   Startup ----------------------------> Steady ---------------------------> Draining
-//!   (doubles; only without a               | ^ ^                                  |
+//!       less arrives than was sent                  delay above base + target
+//!   Startup ---------> Landing ----------> Steady ---------------------------> Draining
+//!   (trains; only without a                | ^ ^                                  |
 //!    declared rate)              loss with | | |    it shrank: it was ours; go on just under what was delivered
 //!                                no delay  v | +----------------------------------+
 //!                                     Policed?     it did not: jitter, or others; back to the rate before,
@@ -15,7 +15,7 @@
 //!                                     slower)
 //! ```
 //!
-//! In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
+//! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
 //! delivered, then ever faster. The pace is held by the [`Shaper`](super::Shaper); the window only bounds
 //! what is unacknowledged when a path dies.
 
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use super::rtt::RoundTrip;
 use super::trial::{Finding, Trial};
+use startup::Train;
 
 /// How a link treats its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,8 +60,6 @@ const TARGET_SCAVENGER: Duration = Duration::from_millis(3);
 const RATE_MIN: u64 = 16_000;
 /// No rate above this without a ceiling.
 const RATE_MAX: u64 = 100_000_000_000;
-/// Packets of the first round trip where no rate is declared.
-const FIRST_PACKETS: u64 = 32;
 /// Loss, in packets of a million, that may be a policer where there is no delay.
 const LOSS_SUSPECT: u64 = 30_000;
 /// Packets over which loss is smoothed.
@@ -75,9 +74,9 @@ const WINDOW_MAX: u64 = 128 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Startup {
-        best: u64,
-    },
+    Startup(Train),
+    /// The first trial at the rate that startup found: it may have been an illusion.
+    Landing,
     Steady {
         step: u64,
     },
@@ -144,28 +143,47 @@ impl Control {
     }
 
     fn begin(&mut self) {
-        let first = per_second(
-            FIRST_PACKETS * (self.settings.mtu + self.settings.headers),
-            self.settings.rtt,
-        );
+        let train = Train::first(&self.settings);
+        let first = train.mean(&self.trip);
         (self.phase, self.rate) = match (self.settings.mode, self.settings.ceiling) {
             (Mode::Declared, Some(rate)) => (Phase::Steady { step: 10 }, rate),
-            (Mode::Adaptive | Mode::Declared, _) => (Phase::Startup { best: 0 }, first),
+            (Mode::Adaptive | Mode::Declared, _) => (Phase::Startup(train), first),
             (Mode::Scavenger, _) => (Phase::Steady { step: 20 }, first),
         };
         self.rate = self.rate.clamp(self.floor(), self.ceiling());
     }
 
-    /// Bits a second that the connection may put on the wire, headers included.
+    /// Bits a second that the connection may put on the wire on average, headers included.
     pub fn rate(&self) -> u64 {
         self.rate
+    }
+
+    /// Bits a second at which its packets may leave now. The same as [`rate`](Self::rate), but for trains at
+    /// the beginning.
+    pub fn pace(&self) -> u64 {
+        match &self.phase {
+            Phase::Startup(train) => train.pace(&self.trip).clamp(self.floor(), self.ceiling()),
+            _ => self.rate,
+        }
+    }
+
+    /// A packet of so many bytes of UDP payload left.
+    pub fn handle_sent(&mut self, bytes: u64) {
+        if let Phase::Startup(train) = &mut self.phase {
+            train.sent(bytes + self.settings.headers);
+        }
     }
 
     /// Bytes of UDP payload that may be unacknowledged.
     pub fn window(&self) -> u64 {
         let round = self.trip.smoothed() * 3 / 2 + Duration::from_millis(20) + self.trip.noise();
         let packets = WINDOW_PACKETS_MIN * self.settings.mtu;
-        (bytes_in(self.rate, round) + packets).min(WINDOW_MAX)
+        // quinn spreads a window over the round trip: that of a train must let it leave at once.
+        let rate = match &self.phase {
+            Phase::Startup(train) => train.peak(&self.trip),
+            _ => self.rate,
+        };
+        (bytes_in(rate, round) + packets).min(WINDOW_MAX)
     }
 
     /// The operator changed the ceiling or the mode.
@@ -196,12 +214,27 @@ impl Control {
     pub fn handle_ack(&mut self, now: Duration, sent: Duration, bytes: u64, app_limited: bool) {
         self.trip.sample(now, now.saturating_sub(sent));
         let wire = bytes + self.settings.headers;
-        if self.trial.acked(now, sent, wire, app_limited) {
-            if let Some(finding) = self.trial.finding() {
-                self.judge(now, finding);
-            }
-            self.trial = Trial::new(now, self.trial_length());
+        if !self.trial.acked(now, sent, wire, app_limited) {
+            return;
         }
+        let found = self.trial.finding();
+        if let (Phase::Startup(train), Some(found)) = (&mut self.phase, &found)
+            && train.is_early(found)
+        {
+            self.trial = Trial::new(sent, startup::length(&self.trip));
+            self.trial.acked(now, sent, wire, app_limited);
+            return;
+        }
+        if let Some(found) = found {
+            self.judge(now, found);
+        }
+        self.trial = match &mut self.phase {
+            Phase::Startup(train) => {
+                train.begin();
+                Trial::of_next(now, startup::length(&self.trip))
+            }
+            _ => Trial::new(now, self.trial_length()),
+        };
     }
 
     /// Packets of so many bytes in all were lost, the last of them sent then.
@@ -229,9 +262,9 @@ impl Control {
     fn trial_length(&self) -> Duration {
         let base = self.trip.base();
         let (share, packets) = match self.phase {
-            Phase::Startup { .. } => (base / 4, 16),
+            Phase::Startup(_) => return startup::length(&self.trip),
             // Longer than delay wanders, or what arrived meanwhile says little.
-            Phase::Steady { .. } => ((base / 2).max(self.trip.noise() * 4), 16),
+            Phase::Landing | Phase::Steady { .. } => ((base / 2).max(self.trip.noise() * 4), 16),
             Phase::Draining { .. } => (base.max(self.trip.noise() * 4), 16),
             Phase::Suspicious | Phase::Policed { .. } => (base * 3, 400),
         };
@@ -273,5 +306,6 @@ fn per_second(bytes: u64, time: Duration) -> u64 {
 }
 
 mod judge;
+mod startup;
 #[cfg(test)]
 mod tests;

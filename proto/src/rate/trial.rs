@@ -10,6 +10,8 @@ const OVERRUN_PACKETS: u64 = 64;
 /// A stretch of sending at one rate, judged when a packet sent after it was acknowledged.
 #[derive(Debug, Clone)]
 pub(super) struct Trial {
+    /// It begins with the first packet that leaves.
+    waits: bool,
     from: Duration,
     until: Duration,
     first_ack: Option<(Duration, u64)>,
@@ -22,6 +24,7 @@ pub(super) struct Trial {
     low: Duration,
     low_early: Duration,
     low_late: Duration,
+    low_last: Duration,
 }
 
 /// What a trial found.
@@ -33,6 +36,8 @@ pub(super) struct Finding {
     pub(super) sent: u64,
     /// Lost packets in a million.
     pub(super) loss: u64,
+    /// Time in which it arrived.
+    pub(super) took: Duration,
     /// Packets sent.
     pub(super) packets: u64,
     /// Lowest round trip.
@@ -41,6 +46,8 @@ pub(super) struct Finding {
     pub(super) low_early: Duration,
     /// Lowest round trip in its second half: what is left of a queue that was being drained.
     pub(super) low_late: Duration,
+    /// Lowest round trip that the last acknowledgement told.
+    pub(super) low_last: Duration,
     /// The path was not tried: there was too little to send.
     pub(super) is_idle: bool,
     /// There was always more to send.
@@ -71,6 +78,7 @@ impl Trial {
     /// A trial of what is sent from now on, for so long.
     pub(super) fn new(now: Duration, length: Duration) -> Self {
         Self {
+            waits: false,
             from: now,
             until: now + length,
             first_ack: None,
@@ -83,6 +91,15 @@ impl Trial {
             low: Duration::MAX,
             low_early: Duration::MAX,
             low_late: Duration::MAX,
+            low_last: Duration::MAX,
+        }
+    }
+
+    /// A trial of what is sent for so long from the first packet on that leaves from now on.
+    pub(super) fn of_next(now: Duration, length: Duration) -> Self {
+        Self {
+            waits: true,
+            ..Self::new(now, length)
         }
     }
 
@@ -96,6 +113,10 @@ impl Trial {
     ) -> bool {
         if sent < self.from {
             return false;
+        }
+        if self.waits && self.packets == 0 && sent >= self.until {
+            self.until = sent + (self.until - self.from);
+            self.from = sent;
         }
         if sent >= self.until {
             if self.packets >= PACKETS_MIN || sent >= self.from + (self.until - self.from) * 8 {
@@ -112,6 +133,12 @@ impl Trial {
             &mut self.low_early
         };
         *half = raw.min(*half);
+        let is_another = self.last_ack != now;
+        self.low_last = if is_another {
+            raw
+        } else {
+            raw.min(self.low_last)
+        };
         self.acked += bytes;
         self.packets += 1;
         self.idle += u64::from(app_limited);
@@ -150,10 +177,12 @@ impl Trial {
             delivered: delivered as u64,
             sent: (u128::from(self.acked + self.lost_bytes) * 8_000_000_000 / length.max(1)) as u64,
             loss: self.lost * 1_000_000 / sent.max(1),
+            took: self.last_ack.saturating_sub(first),
             packets: sent,
             low: self.low,
             low_early: half(self.low_early),
             low_late: half(self.low_late),
+            low_last: self.low_last,
             is_busy: self.idle == 0,
             is_idle: self.idle * 2 > self.packets,
         })

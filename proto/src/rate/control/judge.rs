@@ -16,7 +16,11 @@ impl Control {
             return self.judge_idle(now, found);
         }
         match self.phase {
-            Phase::Startup { best } => self.judge_startup(found, late, best),
+            Phase::Startup(train) => self.judge_startup(found, train),
+            Phase::Landing if found.is_behind() && found.loss > LOSS_SUSPECT * 3 => {
+                self.settle(found.delivered);
+            }
+            Phase::Landing => self.judge_steady(now, found, delay, 20),
             Phase::Steady { step } => self.judge_steady(now, found, delay, step),
             // The window kept nearly everything back: what arrived was sent before the queue could shrink.
             Phase::Draining { .. } if found.sent < self.rate / 4 => {}
@@ -58,7 +62,10 @@ impl Control {
                     self.drain(found, late, rate);
                 } else {
                     self.trip.is_not_ours(late);
-                    self.go(rate, Phase::Steady { step: 10 });
+                    // Where nothing was found that fills the path, or its rate is declared, there may be much more of it.
+                    let is_found = self.capacity.is_some() && !self.is_anchored();
+                    let step = if is_found { 10 } else { 40 };
+                    self.go(rate, Phase::Steady { step });
                 }
             }
             Phase::Suspicious => {
@@ -93,18 +100,14 @@ impl Control {
                 self.climb(step);
             }
             // So little was missing that the next record may find it too narrow.
-            Phase::Startup { best } if found.sent > self.rate / 2 && !found.is_behind() => {
-                self.go(
-                    self.rate * 2,
-                    Phase::Startup {
-                        best: best.max(found.delivered),
-                    },
-                );
+            Phase::Startup(train) if train.is_used() && !found.is_behind() => {
+                self.grow(train, 2);
             }
             Phase::Steady { step } if found.sent > self.rate / 4 * 3 && !found.is_behind() => {
                 self.climb(step);
             }
-            Phase::Steady { .. } | Phase::Startup { .. } => {}
+            Phase::Landing => self.phase = Phase::Steady { step: 20 },
+            Phase::Steady { .. } | Phase::Startup(_) => {}
         }
     }
 
@@ -116,33 +119,6 @@ impl Control {
             self.loss = (self.loss * rest + found.loss * weight) / LOSS_PACKETS;
         }
         self.delivery = (self.delivery * 3 + found.delivered) / 4;
-    }
-
-    fn judge_startup(&mut self, found: Finding, delay: Duration, best: u64) {
-        let is_overrun = found.is_overrun(self.rate);
-        let is_pressed = found.is_busy || is_overrun;
-        if delay > self.target() && is_overrun || delay > self.target() * 2 && is_pressed {
-            return self.drain(found, delay, self.rate);
-        }
-        let is_flat = found.delivered < best + best / 3 || found.is_behind();
-        if is_flat || (found.is_busy && found.delivered < self.rate / 2) {
-            // What a source that pauses did not send says nothing of the path.
-            self.looks += u32::from(is_pressed);
-            if self.looks > 1 {
-                self.settle(best.max(found.delivered));
-            }
-            return;
-        }
-        self.looks = 0;
-        let best = found.delivered;
-        if found.sent < self.rate / 2 {
-            self.phase = Phase::Startup { best };
-            return;
-        }
-        self.go(self.rate * 2, Phase::Startup { best });
-        if self.rate == self.ceiling() {
-            self.phase = Phase::Steady { step: 10 };
-        }
     }
 
     fn judge_steady(&mut self, now: Duration, found: Finding, delay: Duration, step: u64) {
@@ -222,7 +198,7 @@ impl Control {
     }
 
     /// What the link passes, when so much of it arrived.
-    fn repaired(&self, found: Finding) -> u64 {
+    pub(super) fn repaired(&self, found: Finding) -> u64 {
         let usual = found.loss.min(self.loss).min(500_000);
         (u128::from(found.delivered) * 1_000_000 / u128::from(1_000_000 - usual)) as u64
     }
@@ -230,7 +206,10 @@ impl Control {
     /// Goes on just under what was delivered.
     fn settle(&mut self, delivered: u64) {
         self.capacity = Some(delivered);
-        let rate = delivered - delivered / 50;
+        // Where delay wanders, a queue is seen late.
+        let is_noisy = self.trip.noise() > TARGET && !self.is_anchored();
+        let margin = if is_noisy { 16 } else { 50 };
+        let rate = delivered - delivered / margin;
         self.go(rate, Phase::Steady { step: 10 });
     }
 
@@ -250,7 +229,7 @@ impl Control {
         );
     }
 
-    fn go(&mut self, rate: u64, phase: Phase) {
+    pub(super) fn go(&mut self, rate: u64, phase: Phase) {
         self.rate = rate.clamp(self.floor(), self.ceiling());
         self.phase = phase;
     }

@@ -9,6 +9,7 @@
 //! Drivers, links and store are joined by bounded channels; nothing is shared.
 
 mod build;
+mod connections;
 mod links;
 mod observe;
 mod rates;
@@ -28,7 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) use self::build::control;
+pub(crate) use self::connections::control;
 use self::links::{Ends, LinkTask};
 use self::observe::LinkTeller;
 use self::rates::Rates;

@@ -6,7 +6,8 @@ use causeway_config::plan::RegionPlan;
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
-use super::build::{InboundLeg, OutboundLeg, nats_options};
+use super::build::{InboundLeg, OutboundLeg};
+use super::connections::nats_options;
 use super::observe::follow;
 use crate::checkpoint::CheckpointWriter;
 use crate::inbound::Inbound;

@@ -5,10 +5,13 @@
 //!  "source" thread  data connection that reads; one driver for each leg of a route that leaves
 //!  "target" thread  data connection that publishes; one driver for each leg that arrives
 //!  "checkpoint"     the store
+//!  "shaper"         lets datagrams leave at their time
+//!  "signals"        hears SIGTERM and SIGINT, however busy the others are
 //! ```
 //! Drivers, links and store are joined by bounded channels; nothing is shared.
 
 mod build;
+mod connections;
 mod links;
 mod observe;
 mod rates;
@@ -28,11 +31,12 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) use self::build::control;
+pub(crate) use self::connections::control;
 use self::links::{Ends, LinkTask};
 use self::observe::LinkTeller;
 use self::rates::Rates;
 use self::reload::Reloader;
+use self::threads::DataThread;
 use crate::admin::{self, Admin};
 use crate::checkpoint::{CheckpointWriter, SledStore};
 use crate::link::{Dialer, Identity, Listener, PathHints, Refusals, TlsFiles};
@@ -110,30 +114,61 @@ pub async fn run(
 
     shutdown.draining().await;
     board.begin_draining();
-    drain.send_replace(true);
-    let in_time = tokio::select! {
-        () = async {
-            threads::join(sources).await;
-            threads::join(targets).await;
-        } => true,
-        () = shutdown.ending() => false,
+    let running = Running {
+        sources,
+        targets,
+        drain,
+        links,
+        close_links,
+        reloader,
+        stop_reloads,
+        checkpoints: writer,
+        admin,
     };
-    close_links.send_replace(true);
-    for link in links {
-        // Each link says goodbye within a moment, or its peer notices by itself.
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, link).await;
+    running.end(&mut shutdown).await
+}
+
+/// What runs, and how each part is told to end.
+struct Running {
+    sources: Option<DataThread>,
+    targets: Option<DataThread>,
+    drain: watch::Sender<bool>,
+    links: Vec<JoinHandle<()>>,
+    close_links: watch::Sender<bool>,
+    reloader: JoinHandle<()>,
+    stop_reloads: oneshot::Sender<()>,
+    checkpoints: CheckpointWriter,
+    admin: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends all of it, each part after those that need it. Fails where the grace period was too short to drain.
+    async fn end(self, shutdown: &mut Shutdown) -> anyhow::Result<()> {
+        self.drain.send_replace(true);
+        let in_time = tokio::select! {
+            () = async {
+                threads::join(self.sources).await;
+                threads::join(self.targets).await;
+            } => true,
+            () = shutdown.ending() => false,
+        };
+        self.close_links.send_replace(true);
+        for link in self.links {
+            // Each link says goodbye within a moment, or its peer notices by itself.
+            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, link).await;
+        }
+        // The last bytes have left; what they count is kept.
+        let _ = self.stop_reloads.send(());
+        let _ = self.reloader.await;
+        self.checkpoints.sync().await;
+        self.admin.abort();
+        anyhow::ensure!(
+            in_time,
+            "not drained in time; what is unfinished is read again after the restart"
+        );
+        tracing::info!("drained");
+        Ok(())
     }
-    // The last bytes have left; what they count is kept.
-    let _ = stop_reloads.send(());
-    let _ = reloader.await;
-    writer.sync().await;
-    admin.abort();
-    anyhow::ensure!(
-        in_time,
-        "not drained in time; what is unfinished is read again after the restart"
-    );
-    tracing::info!("drained");
-    Ok(())
 }
 
 /// Serves the admin address for as long as the process lives, and measures what it shows.

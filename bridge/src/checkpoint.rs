@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`SledStore`] | a sidecar's state directory, fsynced |
 //! | [`MemoryStore`] | tests, and the model of the trait |
-//! | `SimDisk` of `causeway-tests` | simulation: forgets what was not flushed |
+//! | `SimStore` of `causeway-tests` | simulation: forgets what was not flushed |
 //!
 //! A checkpoint may always be older than reality, never ahead of it. So nothing that waits for a disk
 //! is on a record's way: drivers hand values to a [`CheckpointWriter`], whose thread writes the latest

@@ -5,15 +5,14 @@
 //! is not known is absent instead of 0 (a lag that reads 0 because its route is stuck has fooled
 //! people before). Names are `causeway_<noun>[_<unit>][_total]`, units are Prometheus's base units.
 
+mod link;
 mod process;
-mod rates;
+mod route;
 
 use metrics::{Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use crate::status::{
-    BATCH_SIZE_BOUNDS, LinkReport, LinkState, RouteDirection, RouteReport, RouteState, StatusReport,
-};
+use crate::status::{BATCH_SIZE_BOUNDS, StatusReport};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,9 +212,12 @@ impl Scrape<'_> {
                 connection.reconnects,
             );
         }
-        for (reason, count) in &report.refused {
-            self.count(LINK_REFUSED, &[(*reason).into()], *count);
-        }
+        let refused = report.refused.iter();
+        self.count_by(
+            LINK_REFUSED,
+            &[],
+            refused.map(|(reason, count)| (*reason, *count)),
+        );
         self.set(CHECKPOINTS_FAILING, &[], flag(report.checkpoints.failing));
         self.count(CHECKPOINTS_SET_ASIDE, &[], report.checkpoints.set_aside);
         for certificate in &report.certificates {
@@ -225,113 +227,18 @@ impl Scrape<'_> {
         let rate = report.rate.as_ref().and_then(|rate| rate.bits_per_second);
         self.set_known(REGION_RATE, &[], rate.map(|bits| bits as f64));
         let reload = &report.reload;
-        for (outcome, count) in [
+        let by_outcome = [
             ("applied", reload.applied),
             ("unchanged", reload.unchanged),
             ("refused", reload.refused),
-        ] {
-            self.count(RELOADS, &[outcome.into()], count);
-        }
+        ];
+        self.count_by(RELOADS, &[], by_outcome);
         self.set(RELOAD_OK, &[], flag(reload.is_ok()));
         self.set(RESTART_NEEDED, &[], reload.needs_restart.len() as f64);
         if let Some(usage) = process::usage() {
             self.set(RESIDENT_MEMORY, &[], usage.resident_bytes as f64);
             self.set(CPU_SECONDS, &[], usage.cpu_seconds);
         }
-    }
-
-    fn link(&self, link: &LinkReport) {
-        let (link, rate) = (&link.status, &link.rate);
-        let labels: &[Value] = &[link.peer.to_string().into()];
-        let is_up = link.state == LinkState::Up;
-        self.set(LINK_UP, labels, flag(is_up));
-        self.set_known(
-            LINK_RTT,
-            labels,
-            link.rtt_ms.filter(|_| is_up).map(|rtt| rtt / 1e3),
-        );
-        self.count(LINK_SENT, labels, link.sent_bytes);
-        self.count(LINK_RECEIVED, labels, link.received_bytes);
-        self.count(LINK_LOST, labels, link.lost_packets);
-        self.count(LINK_RECONNECTS, labels, link.reconnects);
-        self.set(RESIDENCY_SKEW, labels, flag(link.residency_skew));
-        if let Some(rate) = rate {
-            self.link_rate(rate, labels);
-        }
-    }
-
-    fn route(&self, report: &RouteReport) {
-        let route = &report.status;
-        let leg: [Value; 2] = [route.name.to_string().into(), route.peer.to_string().into()];
-        let [name, peer] = leg.clone();
-        let directed: &[Value] = &[name, peer, route.direction.as_str().into()];
-        for state in RouteState::ALL {
-            let labels = [directed, &[state.as_str().into()]].concat();
-            self.set(ROUTE_STATE, &labels, flag(route.state == state));
-        }
-        self.set_known(LAST_PROGRESS, directed, route.last_progress);
-        self.set_known(WATERMARK, directed, route.watermark.map(|seq| seq as f64));
-        self.set_known(EPOCH, directed, route.epoch.map(f64::from));
-        self.set(PENDING_BYTES, directed, route.in_flight_bytes as f64);
-        self.count(PLAIN_BYTES, directed, route.plain_bytes);
-        self.count(WIRE_BYTES, directed, route.wire_bytes);
-        self.count(BATCHES, directed, route.batches);
-        self.set_known(COMPRESSION_RATIO, directed, report.compression_ratio);
-        self.set_known(CHECKPOINT_AGE, directed, report.checkpoint_age_seconds);
-        let histogram = self
-            .0
-            .register_histogram(&BATCH_RECORDS.key(directed), &METADATA);
-        for bucket in route.batch_sizes.filled() {
-            // Their mean lies in the same bucket, and the sum comes out right.
-            let mean = bucket.records as f64 / bucket.batches as f64;
-            histogram.record_many(mean, usize::try_from(bucket.batches).unwrap_or(usize::MAX));
-        }
-        match route.direction {
-            RouteDirection::Out => self.source_side(report, &leg),
-            RouteDirection::In => self.count(LANES_REFUSED, &leg, route.lanes_refused),
-        }
-    }
-
-    fn source_side(&self, report: &RouteReport, leg: &[Value]) {
-        let route = &report.status;
-        self.set_known(REPLICATED_THROUGH, leg, route.replicated_through);
-        self.set_known(
-            LAG_RECORDS,
-            leg,
-            route.lag_records.map(|records| records as f64),
-        );
-        let outcomes = &route.outcomes;
-        for (outcome, count) in [
-            ("stored", outcomes.stored),
-            ("duplicate", outcomes.duplicate),
-            ("denied", outcomes.denied),
-            ("returned", outcomes.returned),
-            ("rejected", outcomes.rejected),
-            ("expired", outcomes.expired),
-        ] {
-            self.count(RECORDS, &[leg, &[outcome.into()]].concat(), count);
-        }
-        // Pending ones may be read again after a reconnect; a counter must not take that back.
-        self.count(
-            RECORDS_READ,
-            leg,
-            outcomes.read.saturating_sub(outcomes.pending),
-        );
-        self.set(PENDING_RECORDS, leg, outcomes.pending as f64);
-        let positions = &route.positions;
-        for (kind, count) in [
-            ("read", positions.read),
-            ("filtered", positions.filtered),
-            ("expired", positions.expired),
-        ] {
-            self.count(POSITIONS, &[leg, &[kind.into()]].concat(), count);
-        }
-        for (class, count) in &route.denied_by_class {
-            self.count(DENIED, &[leg, &[class.clone().into()]].concat(), *count);
-        }
-        self.count(FORGED, leg, route.forged_provenance);
-        self.set(BALANCED, leg, flag(report.balanced));
-        self.count(PAYLOAD_BYTES, leg, route.payload_bytes);
     }
 
     fn describe(&self, metric: &Metric) {
@@ -350,10 +257,34 @@ impl Scrape<'_> {
             .absolute(count);
     }
 
+    /// A count for each value of the metric's last label.
+    fn count_by<V: Into<Value>>(
+        &self,
+        metric: Metric,
+        values: &[Value],
+        counts: impl IntoIterator<Item = (V, u64)>,
+    ) {
+        for (last, count) in counts {
+            self.count(metric, &[values, &[last.into()]].concat(), count);
+        }
+    }
+
     fn set(&self, metric: Metric, values: &[Value], value: f64) {
         self.0
             .register_gauge(&metric.key(values), &METADATA)
             .set(value);
+    }
+
+    /// 1 for the value of the metric's last label that holds, 0 for each other.
+    fn set_which(
+        &self,
+        metric: Metric,
+        values: &[Value],
+        which: impl IntoIterator<Item = (&'static str, bool)>,
+    ) {
+        for (last, holds) in which {
+            self.set(metric, &[values, &[last.into()]].concat(), flag(holds));
+        }
     }
 
     /// What is not known has no series.

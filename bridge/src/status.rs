@@ -9,6 +9,7 @@
 //! there" is told as that time, so that it grows old by itself when the one who tells it is stuck.
 
 mod batch_sizes;
+mod entries;
 mod health;
 mod rate_report;
 mod rates;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::batch_sizes::{BOUNDS as BATCH_SIZE_BOUNDS, BatchSizes};
+use self::entries::{LinkEntry, RateEntry, RouteEntry, settled_records};
 pub use self::rate_report::{CapStatus, LinkRateReport, RateReason, RateReport, RateStatus};
 use self::rates::Rate;
 pub use self::view::{
@@ -60,28 +62,6 @@ struct Inner {
     stores_set_aside: u64,
     certificates: Vec<(&'static str, PathBuf)>,
     certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
-}
-
-#[derive(Debug)]
-struct LinkEntry {
-    status: watch::Receiver<LinkStatus>,
-    sent: Rate,
-    received: Rate,
-}
-
-#[derive(Debug)]
-struct RateEntry {
-    rate: DeclaredRate,
-    status: watch::Receiver<RateStatus>,
-}
-
-#[derive(Debug)]
-struct RouteEntry {
-    status: watch::Receiver<RouteStatus>,
-    /// Whether records flowed at any time, or somebody paused the route on purpose.
-    was_resumed: bool,
-    records: Rate,
-    bytes: Rate,
 }
 
 impl Board {
@@ -307,51 +287,6 @@ impl Inner {
         self.certificates_read = Some((Instant::now(), known.clone()));
         known
     }
-}
-
-impl LinkEntry {
-    fn report(&self, rates: &[(RegionId, RateEntry)]) -> LinkReport {
-        let status = self.status.borrow().clone();
-        let is_up = status.state == LinkState::Up;
-        let rate = rates.iter().find(|(peer, _)| *peer == status.peer);
-        LinkReport {
-            rate: rate.map(|(_, entry)| {
-                LinkRateReport::new(&entry.rate, entry.status.borrow().clone(), is_up)
-            }),
-            status,
-            sent_bytes_per_second: self.sent.per_second(),
-            received_bytes_per_second: self.received.per_second(),
-        }
-    }
-}
-
-impl RouteEntry {
-    fn report(&self, now: f64) -> RouteReport {
-        let mut status = self.status.borrow().clone();
-        if self.has_ended() {
-            status.state = RouteState::Stopped;
-        }
-        // A source's clock that is ahead of ours must not show as a negative age.
-        let age = |time: Option<f64>| time.map(|time| (now - time).max(0.0));
-        RouteReport {
-            balanced: status.outcomes.balance() && status.positions.balance(),
-            lag_seconds: age(status.replicated_through),
-            checkpoint_age_seconds: age(status.checkpointed),
-            records_per_second: self.records.per_second(),
-            bytes_per_second: self.bytes.per_second(),
-            compression_ratio: (status.wire_bytes > 0)
-                .then(|| status.plain_bytes as f64 / status.wire_bytes as f64),
-            status,
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.status.has_changed().is_err()
-    }
-}
-
-fn settled_records(status: &RouteStatus) -> u64 {
-    status.outcomes.stored + status.outcomes.duplicate
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Republishing a block verbatim is wrong. Some headers make the target refuse the record for ever,
 //! some purge it, some begin a batch, some deliver it a second time. [`TABLE`] says what becomes of
 //! each; `HEADERS.md` gives the reasons, and real servers are asked for every row of it
-//! (`tests/tests/header_contract.rs`).
+//! (`tests/tests/header_contract/`).
 //!
 //! Everything else travels byte for byte: order, case, repetition, spaces, folded lines, and lines
 //! that are no headers at all. Ours stand right behind the version line, so that whatever follows

@@ -120,7 +120,7 @@ number!(
     StoredAt, u64
 );
 number!(
-    /// Incarnation of a source stream, raised by the source's bridge (DESIGN: Identity).
+    /// Incarnation of a source stream, raised by the source's bridge (see [`crate::resume`]).
     Epoch, u32
 );
 number!(

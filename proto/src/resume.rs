@@ -2,7 +2,7 @@
 //!
 //! The target knows best what it has: its `Resume` names the last record settled there. The source
 //! only checks that this position still means the same record, because a stream that was deleted,
-//! restored or rolled back counts its sequences anew (DESIGN: Identity, epoch). This is the one place
+//! restored or rolled back counts its sequences anew. This is the one place
 //! where an incarnation is judged: a position without a name, such as the end of a gap, proves nothing.
 
 use crate::id::{Epoch, Position, SourceSeq};

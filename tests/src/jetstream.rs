@@ -5,13 +5,17 @@
 //! may do and a careless replicator forgets is here: a PubAck is not an fsync, a duplicate is counted
 //! as stored, a lost connection's last bytes are still stored later.
 
-use std::collections::{BTreeMap, VecDeque};
+mod server;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_proto::id::{Position, SourceSeq, StoredAt, TargetSeq};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
-use causeway_proto::run::{Evidence, RunEnd};
+use causeway_proto::run::Evidence;
+
+pub use self::server::{Job, SimServer};
 
 /// The wall clock at virtual time zero, in nanoseconds since the Unix epoch.
 const WALL_CLOCK_START: u64 = 1_700_000_000_000_000_000;
@@ -292,68 +296,5 @@ impl SimStream {
         let is_younger = |stored: &Stored| stored.stored_at > position.stored_at.0;
         let first = self.messages.iter().find(|(_, stored)| is_younger(stored));
         SourceSeq(first.map_or(self.last_seq + 1, |(seq, _)| *seq))
-    }
-}
-
-/// A run on its way through a connection into a stream, and what was said of it so far.
-#[derive(Debug)]
-pub struct Job {
-    /// The route that publishes.
-    pub route: usize,
-    /// Number of the run, which its answer names.
-    pub run: u64,
-    /// The stream, by its number in the region.
-    pub stream: usize,
-    /// What is still to be stored.
-    pub messages: VecDeque<Message>,
-    /// The target's last sequence before the run, where the route alone writes.
-    pub expected_last: Option<TargetSeq>,
-    /// Why the publisher itself ended the run early.
-    pub cut: Option<RunEnd>,
-    /// Records stored or counted as such.
-    pub count: u32,
-    /// Sequence of the last one.
-    pub last_seq: u64,
-    /// What ended the run at the server.
-    pub refusal: Option<Refusal>,
-}
-
-/// The server of a region.
-#[derive(Debug)]
-pub struct SimServer {
-    /// Whether it runs.
-    pub up: bool,
-    /// Counts its starts: connections of another one are gone.
-    pub generation: u64,
-    /// Whether its streams have a leader.
-    pub quorum: bool,
-    /// Its streams.
-    pub streams: Vec<SimStream>,
-    /// What connections have sent and the server has not yet read.
-    pub inboxes: BTreeMap<u64, VecDeque<Job>>,
-}
-
-impl SimServer {
-    /// A running server.
-    pub fn new(streams: Vec<SimStream>) -> Self {
-        Self {
-            up: true,
-            generation: 0,
-            quorum: true,
-            streams,
-            inboxes: BTreeMap::new(),
-        }
-    }
-
-    /// Ends without warning: what it has not read is gone.
-    pub fn crash(&mut self) {
-        self.up = false;
-        self.inboxes.clear();
-    }
-
-    /// Runs again.
-    pub fn start(&mut self) {
-        self.up = true;
-        self.generation += 1;
     }
 }

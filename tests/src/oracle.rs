@@ -1,5 +1,5 @@
 //! The judge outside the world: it sees both regions, the wire and the disks, shares no state with
-//! the protocol, and says which of the invariants I1 to I9 (DESIGN.md) was broken.
+//! the protocol, and says which of the invariants I1 to I9 (ARCHITECTURE.md, "What holds") was broken.
 //!
 //! A record is told by its store time at the source, which no two records of a region share.
 

@@ -1,11 +1,10 @@
 //! From a plan's legs to the state machines and adapters that run them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use causeway_config::address::NatsAuth;
 use causeway_config::plan::{
-    CreatePlan, ExactlyOnce, Fence, Plan, Priority, RegionPlan, RoutePlan, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, Plan, Priority, RoutePlan, Start, Storage, Writers,
 };
 use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::codec::Effort;
@@ -16,19 +15,16 @@ use causeway_proto::receiver::{Receiver, ReceiverConfig};
 use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::observe::note_control;
 use crate::checkpoint::{CheckpointKey, CheckpointStore, SledStore};
 use crate::command::{Asked, RouteControl, SeekTo};
 use crate::control::Control;
-use crate::nats;
 use crate::publisher::{Stamp, TargetConfig};
 use crate::reporter::RouteReporter;
 use crate::session::{Direction, RouteEvent, RouteHandle};
 use crate::source::Judge;
-use crate::status::{Board, ConnectionStatus};
+use crate::status::Board;
 
 /// Records after which a batch is full.
 const BATCH_RECORDS: u32 = 16_384;
@@ -280,97 +276,4 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
         config["allow_batched"] = json!(true);
     }
     config
-}
-
-/// The connection for questions: async-nats, apart from the data.
-pub(crate) async fn control(
-    own: &RegionPlan,
-    told: Option<watch::Sender<ConnectionStatus>>,
-) -> anyhow::Result<Control> {
-    let mut options = async_nats::ConnectOptions::new()
-        .name("causeway-control")
-        .retry_on_initial_connect()
-        .require_tls(own.nats.requires_tls())
-        .ping_interval(Duration::from_secs(5))
-        .reconnect_delay_callback(|attempts| {
-            Duration::from_millis(50 << attempts.min(5)).min(Duration::from_secs(1))
-        });
-    if let Some(told) = told {
-        options = options.event_callback(move |event| {
-            note_control(&told, &event);
-            std::future::ready(())
-        });
-    }
-    if let Some(creds) = &own.nats.creds {
-        let path = creds.as_path();
-        options = options
-            .credentials_file(path)
-            .await
-            .with_context(|| format!("read the credentials {}", path.display()))?;
-    }
-    if let Some(tls) = &own.nats.tls {
-        if let Some(ca) = &tls.ca {
-            options = options.add_root_certificates(ca.clone());
-        }
-        if let Some((cert, key)) = &tls.identity {
-            options = options.add_client_certificate(cert.clone(), key.as_path().to_owned());
-        }
-        if tls.first {
-            options = options.tls_first();
-        }
-    }
-    let servers: Vec<String> = own
-        .nats
-        .urls
-        .iter()
-        .map(|url| format!("{}://{}", if url.tls { "tls" } else { "nats" }, url.server))
-        .collect();
-    options = match own.nats.urls.iter().find_map(|url| url.auth.clone()) {
-        Some(NatsAuth::UserPassword(user, password)) => {
-            options.user_and_password(user, password.expose().to_owned())
-        }
-        Some(NatsAuth::Token(token)) => options.token(token.expose().to_owned()),
-        None => options,
-    };
-    let client = options
-        .connect(servers)
-        .await
-        .context("set up the control connection")?;
-    Ok(Control::new(client, own.nats.domain.as_deref()))
-}
-
-/// Settings of a data connection.
-pub(super) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
-    let mut servers = Vec::new();
-    for url in &own.nats.urls {
-        servers.push(nats::ServerAddr {
-            host: url.server.host.clone(),
-            port: url.server.port,
-            tls: url.tls,
-            auth: match &url.auth {
-                Some(NatsAuth::UserPassword(user, password)) => nats::Auth::Password {
-                    user: user.clone(),
-                    password: password.expose().to_owned(),
-                },
-                Some(NatsAuth::Token(token)) => nats::Auth::Token(token.expose().to_owned()),
-                None => nats::Auth::None,
-            },
-            tls_name: None,
-        });
-    }
-    let mut options = nats::Options::new(servers);
-    options.name = format!("causeway-{name}");
-    if let Some(creds) = &own.nats.creds {
-        options.auth = nats::Auth::CredsFile(creds.as_path().to_owned());
-    }
-    options.tls.required = own.nats.requires_tls();
-    if let Some(tls) = &own.nats.tls {
-        options.tls.handshake_first = tls.first;
-        options.tls.ca_files = tls.ca.iter().cloned().collect();
-        options.tls.client_cert = tls
-            .identity
-            .as_ref()
-            .map(|(cert, key)| (cert.clone(), key.as_path().to_owned()));
-    }
-    options
 }

@@ -1,12 +1,15 @@
 //! The two data threads: each has a runtime and a NATS connection of its own.
 
-use std::thread::JoinHandle;
+use std::io;
+use std::thread::{self, JoinHandle};
 
 use causeway_config::plan::RegionPlan;
+use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::task::{self, LocalSet};
 
-use super::build::{InboundLeg, OutboundLeg, nats_options};
+use super::build::{InboundLeg, OutboundLeg};
+use super::connections::nats_options;
 use super::observe::follow;
 use crate::checkpoint::CheckpointWriter;
 use crate::inbound::Inbound;
@@ -34,20 +37,31 @@ pub(super) async fn join(thread: Option<DataThread>) {
 /// Threads that encode and decode big batches, for each data thread.
 const WORKERS: usize = 2;
 
-fn spawn<F>(name: &str, run: impl FnOnce() -> F + Send + 'static) -> std::io::Result<DataThread>
-where
-    F: Future<Output = ()>,
-{
+/// A thread with a NATS connection of its own, which lives until all drivers that `start` has begun have ended.
+fn spawn(
+    name: &'static str,
+    own: &RegionPlan,
+    board: &Board,
+    start: impl FnOnce(&Client) -> Vec<task::JoinHandle<()>> + Send + 'static,
+) -> io::Result<DataThread> {
+    let options = nats_options(own, name);
+    let told = board.register_connection(name);
     let (done, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(WORKERS)
         .build()?;
-    let thread = std::thread::Builder::new()
+    let life = move || async move {
+        let client = Client::start(options);
+        task::spawn_local(follow(client.clone(), told));
+        join_all(start(&client)).await;
+        client.shutdown().await;
+    };
+    let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
             let _done: oneshot::Sender<()> = done;
-            LocalSet::new().block_on(&runtime, async { run().await });
+            LocalSet::new().block_on(&runtime, life());
         })?;
     Ok(DataThread { thread, ended })
 }
@@ -59,15 +73,11 @@ pub(super) fn source_thread(
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
     board: &Board,
-) -> std::io::Result<Option<DataThread>> {
+) -> io::Result<Option<DataThread>> {
     if legs.is_empty() {
         return Ok(None);
     }
-    let options = nats_options(own, "source");
-    let told = board.register_connection("source");
-    spawn("source", move || async move {
-        let client = Client::start(options);
-        tokio::task::spawn_local(follow(client.clone(), told));
+    let start = move |client: &Client| {
         let drivers = legs.into_iter().map(|leg| {
             let source = Source::new(
                 client.clone(),
@@ -90,13 +100,11 @@ pub(super) fn source_thread(
                 commands: leg.commands,
                 drain: drain.clone(),
             });
-            tokio::task::spawn_local(driver.run())
+            task::spawn_local(driver.run())
         });
-        let drivers: Vec<_> = drivers.collect();
-        futures_util::future::join_all(drivers).await;
-        client.shutdown().await;
-    })
-    .map(Some)
+        drivers.collect()
+    };
+    spawn("source", own, board, start).map(Some)
 }
 
 /// Publishes for all routes that arrive; none arrive, no thread.
@@ -106,15 +114,11 @@ pub(super) fn target_thread(
     store: CheckpointWriter,
     drain: watch::Receiver<bool>,
     board: &Board,
-) -> std::io::Result<Option<DataThread>> {
+) -> io::Result<Option<DataThread>> {
     if legs.is_empty() {
         return Ok(None);
     }
-    let options = nats_options(own, "target");
-    let told = board.register_connection("target");
-    spawn("target", move || async move {
-        let client = Client::start(options);
-        tokio::task::spawn_local(follow(client.clone(), told));
+    let start = move |client: &Client| {
         let drivers = legs.into_iter().map(|leg| {
             let publisher = Publisher::new(leg.target, leg.control, client.clone(), leg.stamp);
             let driver = Inbound::new(
@@ -126,11 +130,9 @@ pub(super) fn target_thread(
                 leg.events,
                 drain.clone(),
             );
-            tokio::task::spawn_local(driver.run())
+            task::spawn_local(driver.run())
         });
-        let drivers: Vec<_> = drivers.collect();
-        futures_util::future::join_all(drivers).await;
-        client.shutdown().await;
-    })
-    .map(Some)
+        drivers.collect()
+    };
+    spawn("target", own, board, start).map(Some)
 }

@@ -3,6 +3,8 @@
 //! Times are shares of the seconds asked for: the link is cut in the first half, the receiving sidecar dies in the
 //! second. Whatever happens, an error ends the story, and dropping the [`World`] ends everything that it started.
 
+mod disturbances;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,14 +14,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::fleet::{DIALLER, LISTENER, ROUTES};
+use super::fleet::{DIALLER, ROUTES};
 use super::load::{Ledger, LoadControl, LoadProgress, Publisher};
 use super::monitor::{Monitor, Told, WatchedRoute};
 use super::provision;
 use super::recovery::{Disturbed, Recovery};
 use super::screen::Screen;
 use super::sidecar::Sidecar;
-use super::status::status;
 use super::text::grouped;
 use super::verdict::Verdict;
 use super::verify::{self, Findings};
@@ -29,10 +30,6 @@ use super::world::World;
 const BACKLOG_RECORDS: u64 = 40_000;
 /// The steady rate of each route.
 const RATE_PER_SECOND: u64 = 500;
-/// Published at once when the sidecar is to die, so that much is under way.
-const BURST_RECORDS: u64 = 20_000;
-const CUT_MAX: Duration = Duration::from_secs(5);
-const DEAD_MAX: Duration = Duration::from_secs(2);
 /// The drain is given up when nothing new has arrived for so long.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -175,75 +172,6 @@ impl Story {
             seconds,
             disturbed,
         })
-    }
-
-    async fn cut_link(&mut self) -> Result<()> {
-        let cut = CUT_MAX.min(self.length / 5);
-        let text = format!("cutting the link for {} s", cut.as_secs());
-        self.doing(&text).await;
-        self.event(&text).await;
-        self.recovery.begin();
-        self.world.relay.cut();
-        self.watch_until(self.began.elapsed() + cut).await?;
-        self.world.relay.heal();
-        self.disturbance_over("the cut");
-        self.event("the link is whole again").await;
-        self.doing("recovering from the cut, with live events on top")
-            .await;
-        Ok(())
-    }
-
-    /// Under full flow, at a moment when the sidecar's publishes are not all acknowledged.
-    async fn kill_sidecar(&mut self) -> Result<()> {
-        let burst = grouped(BURST_RECORDS);
-        self.doing(&format!(
-            "a burst of {burst} events, and kill -9 in the middle of it"
-        ))
-        .await;
-        self.recovery.begin();
-        let before = self.world.stored(&ROUTES[0]).await;
-        let load = self.loads.first().context("every route has its load")?;
-        load.control.burst(BURST_RECORDS).await?;
-        let in_flight = self.wait_until_in_flight(before).await?;
-        self.world.listening_sidecar()?.kill().await?;
-        let moment = match in_flight {
-            Some(count) => format!("with {} records in flight", grouped(count)),
-            None => "in the middle of the burst".to_owned(),
-        };
-        self.event(&format!("kill -9 of the {LISTENER} sidecar {moment}"))
-            .await;
-        self.doing(&format!("the {LISTENER} sidecar is dead")).await;
-        sleep(DEAD_MAX.min(self.length / 10)).await;
-        let sidecar = self.world.listening_sidecar()?;
-        sidecar.restart()?;
-        self.disturbance_over("the kill");
-        self.event(&format!("the {LISTENER} sidecar is started again"))
-            .await;
-        self.world.listening_sidecar()?.ready().await
-    }
-
-    /// Waits until a part of the burst has arrived and more is in the sidecar, not yet acknowledged by its server.
-    /// Gives up when most has arrived.
-    async fn wait_until_in_flight(&mut self, before: u64) -> Result<Option<u64>> {
-        let admin = self.world.listener.plan.admin;
-        let deadline = Instant::now() + STALLED_AFTER;
-        loop {
-            let arrived = self.world.stored(&ROUTES[0]).await.saturating_sub(before);
-            if arrived >= BURST_RECORDS * 3 / 4 || Instant::now() > deadline {
-                return Ok(None);
-            }
-            if arrived >= BURST_RECORDS / 10 {
-                let status = status(admin).await.unwrap_or_default();
-                let route = status.route(ROUTES[0].name, false);
-                let in_flight = route
-                    .and_then(|it| it.in_flight_records)
-                    .filter(|it| *it > 0);
-                if in_flight.is_some() {
-                    return Ok(in_flight);
-                }
-            }
-            self.check()?;
-        }
     }
 
     async fn end_load(&mut self) -> Result<Vec<Ledger>> {

@@ -4,7 +4,10 @@ use causeway_proto::id::{RegionId, RouteName, StreamName};
 
 use super::*;
 use crate::link::{DeclaredRate, Refusals};
-use crate::status::{Board, CapStatus, LinkStatus, OutcomeCounts, RateReason, RouteStatus};
+use crate::status::{
+    Board, CapStatus, LinkState, LinkStatus, OutcomeCounts, RateReason, RouteDirection, RouteState,
+    RouteStatus,
+};
 
 fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()

@@ -8,8 +8,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,13 +18,13 @@ use tokio::time::Instant;
 use super::client::Shared;
 use super::error::{ConnectError, ConnectErrorKind as Kind, RequestError};
 use super::frame::append_subscribe;
-use super::handshake::{Info, Link, connect};
+use super::handshake::{Established, Info, connect};
 use super::options::{Options, ServerAddr};
 use super::requests::{Answer, REQUESTS_SID, Requests};
 use super::servers::Servers;
 use super::state::{Predecessor, ServerInfo, State};
 use super::subscription::{Event, Inlet};
-use super::wire::{Io, Wire};
+use super::wire::Wire;
 
 /// Least delay between attempts when only a person can help; no need to fill the server's log.
 const DELAY_NEEDS_PERSON: Duration = Duration::from_secs(2);
@@ -62,17 +60,6 @@ pub(crate) struct Chunk {
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
-/// Why a connection is over.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// The peer closed it, or it broke.
-    Broken { reason: ConnectError, proven: bool },
-    /// We leave it. With `flush`, what was handed over goes out first.
-    Left { reason: ConnectError, flush: bool },
-    /// The client is shut down.
-    Shutdown,
-}
-
 /// All there is of a client, whether connected or not.
 pub(crate) struct Connection {
     pub(super) options: Options,
@@ -85,7 +72,7 @@ pub(crate) struct Connection {
     pub(super) requests: Requests,
     pub(super) generation: u64,
     pub(super) predecessor: Predecessor,
-    reason: Option<ConnectError>,
+    pub(super) reason: Option<ConnectError>,
     pub(super) is_stopping: bool,
     waiting_for_end: Vec<oneshot::Sender<()>>,
 }
@@ -117,9 +104,9 @@ impl Connection {
 
     /// Runs until the client is shut down or its last handle is dropped.
     pub(crate) async fn run(mut self) {
-        while let Some(link) = self.connect().await {
+        while let Some(established) = self.connect().await {
             let since = Instant::now();
-            let (mut wire, server) = self.begin(link);
+            let (mut wire, server) = self.begin(established);
             let end = self.serve(&mut wire, server).await;
             self.shared.live.set(0);
             self.finish(wire, end).await;
@@ -139,7 +126,7 @@ impl Connection {
     }
 
     /// Tries servers until one accepts us. None once there is nobody left to connect for.
-    async fn connect(&mut self) -> Option<Link> {
+    async fn connect(&mut self) -> Option<Established> {
         loop {
             if self.is_stopping {
                 return None;
@@ -175,7 +162,7 @@ impl Connection {
                 connect(&options, &server).await
             };
             match self.wait_offline(attempt).await? {
-                Ok(link) => return Some(link),
+                Ok(established) => return Some(established),
                 Err(error) => self.failed(error),
             }
         }
@@ -210,7 +197,7 @@ impl Connection {
     }
 
     /// What a handle asks while there is no connection.
-    fn apply_offline(&mut self, command: Option<Command>) {
+    pub(super) fn apply_offline(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Subscribe { sid, inlet }) => {
                 self.inlets.insert(sid, inlet);
@@ -235,14 +222,14 @@ impl Connection {
         self.is_stopping = true;
     }
 
-    /// Makes a link the connection that stands: subscriptions first, then everybody is told.
-    fn begin(&mut self, link: Link) -> (Wire, ServerAddr) {
-        let Link {
+    /// Makes what was established the connection that stands: subscriptions first, then everybody is told.
+    fn begin(&mut self, established: Established) -> (Wire, ServerAddr) {
+        let Established {
             transport,
             buffer,
             info,
             server,
-        } = link;
+        } = established;
         self.generation += 1;
         self.reason = None;
         let mut frames = BytesMut::new();
@@ -280,110 +267,5 @@ impl Connection {
         for inlet in self.inlets.values_mut() {
             inlet.push(event.clone());
         }
-    }
-
-    /// Sees the old connection to its end, as far as that is possible, before another may begin.
-    async fn finish(&mut self, mut wire: Wire, end: End) {
-        let (reason, is_flushed) = match end {
-            End::Broken { reason, proven } => {
-                self.discard(&mut wire);
-                wire.transport.forget_unsent();
-                self.predecessor = if proven {
-                    Predecessor::Drained
-                } else {
-                    Predecessor::Unproven
-                };
-                self.lost(Some(reason));
-                return;
-            }
-            End::Left { reason, flush } => (Some(reason), flush),
-            End::Shutdown => (None, true),
-        };
-        if is_flushed {
-            self.take_chunks(&mut wire, usize::MAX);
-        } else {
-            self.discard(&mut wire);
-        }
-        let attempts = self.servers.attempts();
-        self.state.send_replace(State::Connecting {
-            reason: reason.clone(),
-            attempts,
-        });
-        self.predecessor = self.drain(&mut wire).await;
-        if self.predecessor == Predecessor::Unproven {
-            tracing::warn!("the end of the old NATS connection was not seen in time");
-            wire.transport.forget_unsent();
-        }
-        wire.outbox.clear();
-        self.lost(reason);
-    }
-
-    /// Closes our half and reads on until the peer has closed its half.
-    async fn drain(&mut self, wire: &mut Wire) -> Predecessor {
-        let deadline = Instant::now() + self.options.drain_max;
-        let mut is_readable = true;
-        loop {
-            enum Turn {
-                Io(Io),
-                Command(Option<Command>),
-                Deadline,
-            }
-            let turn = tokio::select! {
-                biased;
-                io = poll_fn(|cx| wire.poll_close(cx)) => Turn::Io(io),
-                command = self.commands.recv(), if !self.is_stopping => Turn::Command(command),
-                () = tokio::time::sleep_until(deadline) => Turn::Deadline,
-            };
-            match turn {
-                Turn::Io(Io::ReadEnd(result)) if proves_the_end(&result) => {
-                    return Predecessor::Drained;
-                }
-                Turn::Io(Io::Read) => {
-                    // What nobody takes in time is thrown away: memory stays bounded, and those
-                    // who read must begin anew on the next connection in any case.
-                    let is_full = self.shared.budget.unread() > self.options.unread_bytes_max;
-                    is_readable = is_readable && !is_full && self.deliver(wire).is_ok();
-                    if !is_readable {
-                        wire.inbox.clear();
-                    }
-                }
-                Turn::Io(Io::Wrote | Io::WriteEnd(_)) => {}
-                Turn::Io(Io::ReadEnd(_)) | Turn::Deadline => return Predecessor::Unproven,
-                Turn::Command(command) => self.apply_offline(command),
-            }
-        }
-    }
-
-    /// Throws away what no connection will carry any more.
-    fn discard(&mut self, wire: &mut Wire) {
-        wire.outbox.clear();
-        while self.chunks.try_recv().is_ok() {}
-    }
-
-    /// The connection is over and nothing more comes of it.
-    fn lost(&mut self, reason: Option<ConnectError>) {
-        while self.chunks.try_recv().is_ok() {}
-        self.requests.fail(&RequestError::Disconnected);
-        self.tell(&Event::Down {
-            generation: self.generation,
-        });
-        if let Some(reason) = reason {
-            let ConnectError { server, text, .. } = &reason;
-            tracing::warn!(%server, reason = %text, predecessor = ?self.predecessor, "NATS is lost");
-            self.reason = Some(reason);
-        }
-    }
-}
-
-/// Whether the end of reading came from the peer, so that its server reads nothing more of what
-/// we sent. A time-out of our own kernel or a broken TLS record proves nothing.
-pub(crate) fn proves_the_end(result: &io::Result<()>) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match result {
-        Ok(()) => true,
-        Err(error) => matches!(
-            error.kind(),
-            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-        ),
     }
 }

@@ -1,12 +1,8 @@
 //! From a server's address to a connection that may be used: TCP, TLS, INFO, CONNECT, PONG.
 
 use std::io;
-use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
-use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +10,7 @@ use tokio::net::TcpStream;
 use super::error::{ConnectError, ConnectErrorKind as Kind, ProtocolError};
 use super::options::{Auth, Options, ServerAddr};
 use super::parser::{Control, scan};
+use super::proof::{Proof, prove};
 use super::transport::{Transport, secure};
 
 /// What a server says about itself, at the start and whenever it changes.
@@ -38,7 +35,7 @@ pub(crate) struct Info {
 }
 
 /// A connection on which the server has accepted us.
-pub(crate) struct Link {
+pub(crate) struct Established {
     pub(crate) transport: Transport,
     /// Bytes already read behind the handshake.
     pub(crate) buffer: BytesMut,
@@ -61,25 +58,11 @@ struct Connect<'a> {
     proof: Proof,
 }
 
-/// The fields of CONNECT that prove who we are.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Proof {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pass: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auth_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nkey: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jwt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sig: Option<String>,
-}
-
 /// Connects to `server` and logs in, within the time that the options allow.
-pub(crate) async fn connect(options: &Options, server: &ServerAddr) -> Result<Link, ConnectError> {
+pub(crate) async fn connect(
+    options: &Options,
+    server: &ServerAddr,
+) -> Result<Established, ConnectError> {
     match tokio::time::timeout(options.connect_timeout, attempt(options, server)).await {
         Ok(result) => result,
         Err(_) => Err(ConnectError::new(
@@ -90,7 +73,7 @@ pub(crate) async fn connect(options: &Options, server: &ServerAddr) -> Result<Li
     }
 }
 
-async fn attempt(options: &Options, server: &ServerAddr) -> Result<Link, ConnectError> {
+async fn attempt(options: &Options, server: &ServerAddr) -> Result<Established, ConnectError> {
     let failed = |kind: Kind| move |error: io::Error| ConnectError::new(kind, server, error);
     let tcp = TcpStream::connect((server.host.as_str(), server.port))
         .await
@@ -129,7 +112,7 @@ async fn attempt(options: &Options, server: &ServerAddr) -> Result<Link, Connect
         ));
     }
     log_in(&mut transport, &mut buffer, options, server, &info).await?;
-    Ok(Link {
+    Ok(Established {
         transport,
         buffer,
         info,
@@ -277,93 +260,11 @@ pub(crate) fn server_error(server: &ServerAddr, text: &str) -> ConnectError {
     ConnectError::new(kind, server, text)
 }
 
-fn prove(auth: &Auth, nonce: &str) -> Result<Proof, String> {
-    Ok(match auth {
-        Auth::None => Proof::default(),
-        Auth::Password { user, password } => Proof {
-            user: Some(user.clone()),
-            pass: Some(password.clone()),
-            ..Proof::default()
-        },
-        Auth::Token(token) => Proof {
-            auth_token: Some(token.clone()),
-            ..Proof::default()
-        },
-        Auth::NkeySeed(seed) => {
-            let (public, sig) = sign(seed, nonce)?;
-            Proof {
-                nkey: Some(public),
-                sig: Some(sig),
-                ..Proof::default()
-            }
-        }
-        Auth::CredsFile(path) => {
-            let (jwt, seed) = read_creds(path)?;
-            let (_, sig) = sign(&seed, nonce)?;
-            Proof {
-                jwt: Some(jwt),
-                sig: Some(sig),
-                ..Proof::default()
-            }
-        }
-    })
-}
-
-/// Public key and signature of `nonce`.
-fn sign(seed: &str, nonce: &str) -> Result<(String, String), String> {
-    let unusable = |error| format!("the nkey seed cannot be used: {error}");
-    let pair = KeyPair::from_seed(seed.trim()).map_err(unusable)?;
-    let signature = pair.sign(nonce.as_bytes()).map_err(unusable)?;
-    Ok((pair.public_key(), URL_SAFE_NO_PAD.encode(signature)))
-}
-
-fn read_creds(path: &Path) -> Result<(String, String), String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let section = |name: &str| {
-        section(&text, name).ok_or_else(|| format!("{}: holds no {name}", path.display()))
-    };
-    Ok((
-        section("USER JWT")?.to_owned(),
-        section("USER NKEY SEED")?.to_owned(),
-    ))
-}
-
-/// The line behind `-----BEGIN ... name-----`.
-fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = text.lines().map(str::trim);
-    lines.find(|line| line.starts_with("---") && line.contains("BEGIN") && line.contains(name))?;
-    lines
-        .find(|line| !line.is_empty())
-        .filter(|line| !line.starts_with('-'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SERVER: &str = "nats://127.0.0.1:1";
-
-    #[test]
-    fn creds_are_read_and_sign_the_nonce() {
-        let pair = KeyPair::new_user();
-        let seed = pair.seed().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("user.creds");
-        let text = format!(
-            "-----BEGIN NATS USER JWT-----\njw.t\n------END NATS USER JWT------\n\nwords\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        let proof = prove(&Auth::CredsFile(path.clone()), "nonce").unwrap();
-        assert_eq!(proof.jwt.as_deref(), Some("jw.t"));
-        let signature = URL_SAFE_NO_PAD.decode(proof.sig.unwrap()).unwrap();
-        pair.verify(b"nonce", &signature).unwrap();
-
-        std::fs::write(&path, "nothing").unwrap();
-        let error = prove(&Auth::CredsFile(path), "nonce").unwrap_err();
-        assert!(error.ends_with("user.creds: holds no USER JWT"), "{error}");
-    }
 
     #[test]
     fn server_errors_are_told_apart_by_who_must_act() {

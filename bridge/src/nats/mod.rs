@@ -4,8 +4,8 @@
 //! A replicator must carry header blocks byte for byte. A client library that parses them into a
 //! map loses order, spaces and repetition, and one malformed stored header wedges it for ever.
 //! Here nothing in a message is looked at beyond its framing, and no byte is copied or allocated
-//! for a single message, which costs a fifth to a tenth of the CPU (facts/hot-path.md). Everything
-//! that is not the data path uses async-nats on a connection of its own.
+//! for a single message, which costs a fifth to a tenth of the CPU. Everything that is not the data
+//! path uses async-nats on a connection of its own.
 //!
 //! # Shape
 //! A [`Client`] lives on one thread, in a tokio `LocalSet`. One task owns socket, parser and
@@ -43,11 +43,13 @@
 mod block;
 mod client;
 mod connection;
+mod ending;
 mod error;
 mod frame;
 mod handshake;
 mod options;
 mod parser;
+mod proof;
 mod requests;
 mod serve;
 mod servers;

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::block::Block;
-use super::connection::{Chunk, Command, Connection, End, proves_the_end};
+use super::connection::{Chunk, Command, Connection};
+use super::ending::{End, proves_the_end};
 use super::error::{ConnectError, ConnectErrorKind as Kind, ProtocolError};
 use super::frame::{append_subscribe, append_unsubscribe};
 use super::handshake::{Info, error_text, parse_info, server_error};

@@ -1,11 +1,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use causeway_proto::frame::{Ack, LaneClass, Outcomes, Resume, StallReason};
+use causeway_proto::codec::Effort;
+use causeway_proto::frame::{Ack, LaneClass, Outcomes, Resume, Stall, StallReason};
 use causeway_proto::id::{LaneId, Position, StoredAt};
 use causeway_proto::record::RecordView;
 use causeway_proto::resume::{Beginning, SourceFacts};
-use causeway_proto::sender::SenderConfig;
+use causeway_proto::sender::{Sender, SenderConfig};
+use tokio::time::Instant;
 
 use super::*;
 use crate::link::Refusals;

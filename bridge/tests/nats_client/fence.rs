@@ -6,7 +6,7 @@ use causeway::nats::{Client, Event, Options, Predecessor, ServerAddr, State};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{event, run, state, within};
+use super::{event, reason, run, state, within};
 
 /// A scripted server.
 struct Peer {
@@ -201,22 +201,7 @@ fn what_the_server_said_last_is_the_reason() {
         let mut session = peer.accept().await;
         session.send("-ERR 'User Authentication Expired'\r\n").await;
         drop(session);
-        let lost = |it: &State| {
-            matches!(
-                it,
-                State::Connecting {
-                    reason: Some(_),
-                    ..
-                }
-            )
-        };
-        let State::Connecting {
-            reason: Some(reason),
-            ..
-        } = state(&client, lost).await
-        else {
-            unreachable!()
-        };
+        let reason = reason(&client).await;
         assert!(reason.kind.needs_person());
         assert_eq!(reason.text, "User Authentication Expired");
     });

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use causeway::nats::{Auth, Client, ConnectErrorKind, State, TlsOptions};
+use causeway::nats::{Auth, Client, ConnectErrorKind, TlsOptions};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
 
 use super::server::Server;
-use super::{connected, options, run, state};
+use super::{connected, options, reason, run};
 
 async fn connects(url: &str, auth: Auth, tls: TlsOptions) {
     let mut options = options(url);
@@ -21,23 +21,7 @@ async fn refused(url: &str, auth: Auth, tls: TlsOptions) -> ConnectErrorKind {
     let mut options = options(url);
     (options.auth, options.tls) = (auth, tls);
     let client = Client::start(options);
-    let failed = |it: &State| {
-        matches!(
-            it,
-            State::Connecting {
-                reason: Some(_),
-                ..
-            }
-        )
-    };
-    let State::Connecting {
-        reason: Some(reason),
-        ..
-    } = state(&client, failed).await
-    else {
-        unreachable!()
-    };
-    reason.kind
+    reason(&client).await.kind
 }
 
 #[test]

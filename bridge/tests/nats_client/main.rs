@@ -14,7 +14,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use causeway::nats::{Client, Event, Options, ServerAddr, State, Subscription, append_publish};
+use causeway::nats::{
+    Client, ConnectError, Event, Options, ServerAddr, State, Subscription, append_publish,
+};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
@@ -56,6 +58,26 @@ async fn state(client: &Client, accept: impl Fn(&State) -> bool) -> State {
 async fn connected(client: &Client) -> u64 {
     match state(client, |it| matches!(it, State::Connected { .. })).await {
         State::Connected { generation, .. } => generation,
+        _ => unreachable!("just waited for it"),
+    }
+}
+
+/// Waits until the client says why it is not connected.
+async fn reason(client: &Client) -> ConnectError {
+    let told = |it: &State| {
+        matches!(
+            it,
+            State::Connecting {
+                reason: Some(_),
+                ..
+            }
+        )
+    };
+    match state(client, told).await {
+        State::Connecting {
+            reason: Some(reason),
+            ..
+        } => reason,
         _ => unreachable!("just waited for it"),
     }
 }

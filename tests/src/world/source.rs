@@ -13,7 +13,8 @@ use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::Admission;
 use rand::Rng;
 
-use super::{BridgeEvent, World, source_key};
+use super::bridge::source_key;
+use super::{BridgeEvent, World};
 use crate::jetstream::Stored;
 use crate::net::Content;
 

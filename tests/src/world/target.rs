@@ -16,7 +16,8 @@ use causeway_proto::record::RecordView;
 use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
 use rand::Rng;
 
-use super::{BridgeEvent, Event, World, target_key};
+use super::bridge::target_key;
+use super::{BridgeEvent, Event, World};
 use crate::jetstream::{Job, Message, Stamp};
 
 /// Between two attempts to connect to a target.

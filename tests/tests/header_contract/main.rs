@@ -4,8 +4,10 @@
 
 #![cfg(feature = "servers")]
 
+mod effects;
 mod malformed;
 mod markers;
+mod origins;
 mod pair;
 mod rows;
 mod sizes;

@@ -1,0 +1,174 @@
+//! Each way that a target can stand to its checkpoint, and the question or the answer that follows.
+
+use super::*;
+use crate::id::{SourceSeq, StoredAt};
+
+fn position(seq: u64) -> Position {
+    Position {
+        seq: SourceSeq(seq),
+        stored_at: StoredAt(seq * 10),
+    }
+}
+
+fn facts(first: u64, last: u64, evidence_stays: bool) -> TargetFacts {
+    TargetFacts {
+        created_ns: 5,
+        first_seq: TargetSeq(first),
+        last_seq: TargetSeq(last),
+        evidence_stays,
+    }
+}
+
+fn checkpoint(source: u64, target: u64) -> TargetCheckpoint {
+    TargetCheckpoint {
+        source_epoch: Epoch(2),
+        at: position(source),
+        target_seq: TargetSeq(target),
+        target_seq_shown: true,
+        target_created_ns: 5,
+        foreign_seen: false,
+    }
+}
+
+fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned {
+    let last = Some(Evidence {
+        source: position(source),
+        target_seq: TargetSeq(target),
+    });
+    Scanned {
+        last,
+        foreign,
+        unseen_behind,
+    }
+}
+
+fn found_out(step: Step) -> Applied {
+    match step {
+        Step::Done { applied, .. } => applied,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+#[test]
+fn a_current_checkpoint_needs_no_look() {
+    let mut r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
+    let got = found_out(r.start());
+    assert_eq!(
+        (got.at, got.epoch, got.skip),
+        (Some(position(20)), Epoch(2), 0)
+    );
+}
+
+#[test]
+fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
+    let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+    assert_eq!(
+        r.start(),
+        Step::Scan {
+            from: TargetSeq(9),
+            to: TargetSeq(10)
+        }
+    );
+    let got = found_out(r.handle_scanned(found(24, 10, 0, 0)));
+    assert_eq!(
+        (got.at, got.target_seq, got.skip),
+        (Some(position(24)), TargetSeq(10), 0)
+    );
+}
+
+#[test]
+fn a_sole_writer_counts_what_was_consumed() {
+    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
+    let got = found_out(r.start());
+    assert_eq!(
+        (got.at, got.target_seq, got.skip),
+        (Some(position(20)), TargetSeq(11), 3)
+    );
+}
+
+#[test]
+fn a_shared_work_queue_proves_nothing() {
+    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, false);
+    assert_eq!(r.start(), Step::Unknowable);
+    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, true);
+    assert_eq!(found_out(r.start()).skip, 0);
+}
+
+#[test]
+fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
+    let confirm = Step::Scan {
+        from: TargetSeq(8),
+        to: TargetSeq(8),
+    };
+    let whole = Step::Scan {
+        from: TargetSeq(1),
+        to: TargetSeq(10),
+    };
+    let start = || {
+        let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), false, false);
+        assert_eq!(r.start(), confirm);
+        r
+    };
+    let mut intact = start();
+    let behind = Step::Scan {
+        from: TargetSeq(9),
+        to: TargetSeq(10),
+    };
+    assert_eq!(intact.handle_scanned(found(20, 8, 0, 0)), behind);
+    let mut overwritten = start();
+    let foreign = Scanned {
+        foreign: 1,
+        ..Scanned::default()
+    };
+    assert_eq!(overwritten.handle_scanned(foreign), whole);
+    let mut step = start();
+    assert_eq!(
+        step.handle_scanned(Scanned {
+            unseen_behind: 1,
+            ..Scanned::default()
+        }),
+        behind
+    );
+}
+
+#[test]
+fn a_target_that_went_back_is_searched_whole() {
+    let mut r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
+    assert_eq!(
+        r.start(),
+        Step::Scan {
+            from: TargetSeq(1),
+            to: TargetSeq(5)
+        }
+    );
+    match r.handle_scanned(found(13, 5, 0, 0)) {
+        Step::Done {
+            applied, went_back, ..
+        } => {
+            assert!(went_back);
+            assert_eq!((applied.at, applied.epoch), (Some(position(13)), Epoch(0)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_target_is_fresh_and_a_lost_store_on_a_work_queue_is_not_guessed() {
+    let mut fresh = Reconciler::new(facts(1, 0, true), None, true, false);
+    assert_eq!(found_out(fresh.start()), Applied::default());
+    let mut lost = Reconciler::new(facts(9, 8, false), None, true, false);
+    assert_eq!(lost.start(), Step::Unknowable);
+}
+
+#[test]
+fn foreign_records_in_a_sole_writers_target_are_reported() {
+    let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+    let step = r.handle_scanned(found(21, 9, 1, 0));
+    assert!(matches!(
+        step,
+        Step::Done {
+            foreign_seen: true,
+            ..
+        }
+    ));
+}

@@ -72,7 +72,8 @@ pub fn batch_len_max(rate: Option<u64>, ratio: u64) -> usize {
         return BATCH_LEN_MAX;
     };
     let bytes = |time: u128| {
-        let bytes = u128::from(rate) * time * u128::from(ratio) / 8_000;
+        let bits = u128::from(rate) * time / 1_000;
+        let bytes = bits.saturating_mul(u128::from(ratio)) / 8;
         usize::try_from(bytes).unwrap_or(usize::MAX)
     };
     let least = bytes(1000).clamp(BATCH_LEN_MIN, BATCH_LEN_SMALL);

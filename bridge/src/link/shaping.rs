@@ -7,16 +7,17 @@
 //! when half of its room is free again.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::num::NonZeroU64;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{FlowKey, LinkKey, Shaper, Step};
-use quinn::udp::{EcnCodepoint, Transmit, UdpSocketState};
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 
 use super::rate::{DeclaredRate, Pace, headers};
 
@@ -29,7 +30,7 @@ const FULL_WAIT: Duration = Duration::from_millis(1);
 /// Largest IP packet of a link that declares none: what quinn finds by itself, with headers.
 const PACKET_MAX: u64 = 1480;
 
-/// The sending side of a socket, used by the thread alone.
+/// A socket: the thread sends, and the runtime receives.
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: UdpSocket,
@@ -37,10 +38,33 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: &UdpSocket) -> io::Result<Arc<Self>> {
-        let socket = socket.try_clone()?;
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
         let state = UdpSocketState::new((&socket).into())?;
         Ok(Arc::new(Self { socket, state }))
+    }
+
+    /// What the system can do for this socket.
+    pub(super) fn state(&self) -> &UdpSocketState {
+        &self.state
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Datagrams that have arrived.
+    pub(super) fn recv(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        self.state.recv((&self.socket).into(), bufs, meta)
+    }
+}
+
+impl AsRawFd for Wire {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -6,6 +6,10 @@
 //! after its own poller said that it may, with nothing between (`drive_transmit`), so whoever was last told so
 //! on this thread is who sends. A datagram sent without having asked is the endpoint's own reply. A destination
 //! would not tell as much: it changes when a peer moves, and peers behind one NAT share it.
+//!
+//! The runtime watches the socket for what arrives alone. tokio's own socket asks to be told of room to send, too,
+//! and a kernel tells that of a UDP socket for every datagram that has left it: the runtime's thread was woken once a
+//! packet, for nothing, since it never sends.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,11 +17,13 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use causeway_proto::rate::FlowKey;
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::rate::Pace;
 use super::shaping::{FlowHandle, Shaping, Wire};
@@ -40,8 +46,7 @@ pub(super) fn beginning<T>(pace: &Arc<Pace>, make: impl FnOnce() -> T) -> T {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ShapedSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
-    wire: Arc<Wire>,
+    wire: AsyncFd<Arc<Wire>>,
     shaping: Shaping,
     /// What the endpoint sends by itself.
     replies: FlowHandle,
@@ -50,11 +55,15 @@ pub(super) struct ShapedSocket {
 impl ShapedSocket {
     /// `pace` is that of the link, if the socket has only one.
     pub(super) fn new(socket: UdpSocket, shaping: &Shaping, pace: Arc<Pace>) -> io::Result<Self> {
-        let wire = Wire::new(&socket)?;
+        let wire = Wire::new(socket)?;
+        #[expect(
+            deprecated,
+            reason = "what takes its place is unsafe; a Wire owns its socket for life"
+        )]
+        let watched = AsyncFd::with_interest(Arc::clone(&wire), Interest::READABLE)?;
         Ok(Self {
-            inner: TokioRuntime.wrap_udp_socket(socket)?,
             replies: shaping.add_flow(&wire, pace),
-            wire,
+            wire: watched,
             shaping: shaping.clone(),
         })
     }
@@ -63,7 +72,9 @@ impl ShapedSocket {
 impl AsyncUdpSocket for ShapedSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         let pace = BEGINNING.take().unwrap_or_default();
-        Box::pin(Poller(Arc::new(self.shaping.add_flow(&self.wire, pace))))
+        Box::pin(Poller(Arc::new(
+            self.shaping.add_flow(self.wire.get_ref(), pace),
+        )))
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -80,25 +91,35 @@ impl AsyncUdpSocket for ShapedSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, bufs, meta)
+        loop {
+            let mut guard = ready!(self.wire.poll_read_ready(cx))?;
+            let Ok(received) = guard.try_io(|wire| wire.get_ref().recv(bufs, meta)) else {
+                continue;
+            };
+            // Fewer than asked for: there is nothing more, and to be told so would take another system call.
+            if received.as_ref().is_ok_and(|count| *count < bufs.len()) {
+                guard.clear_ready();
+            }
+            return Poll::Ready(received);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        self.wire.get_ref().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.inner
-            .max_transmit_segments()
-            .min(self.replies.segments(&self.wire))
+        let wire = self.wire.get_ref();
+        let most = wire.state().max_gso_segments();
+        most.min(self.replies.segments(wire))
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
+        self.wire.get_ref().state().gro_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
+        self.wire.get_ref().state().may_fragment()
     }
 }
 

@@ -75,16 +75,27 @@ impl Bucket {
         }
     }
 
+    /// Bytes that were not taken in time: beyond a full bucket. `None` without a rate.
+    pub fn overflow(&self, now: Duration) -> Option<u64> {
+        self.rate?;
+        let over = (self.unbounded_at(now) - self.burst).max(0);
+        Some(u64::try_from(over / BYTE).unwrap_or(u64::MAX))
+    }
+
     fn refill(&mut self, now: Duration) {
         self.level = self.level_at(now);
         self.at = self.at.max(now);
     }
 
     fn level_at(&self, now: Duration) -> i128 {
+        self.unbounded_at(now).min(self.burst)
+    }
+
+    fn unbounded_at(&self, now: Duration) -> i128 {
         let elapsed = now.saturating_sub(self.at).as_nanos();
         let gained = elapsed.saturating_mul(u128::from(self.rate.unwrap_or(0)));
         let gained = i128::try_from(gained).unwrap_or(i128::MAX);
-        self.level.saturating_add(gained).min(self.burst)
+        self.level.saturating_add(gained)
     }
 }
 
@@ -132,6 +143,18 @@ mod tests {
             let wanted = (1000 * bytes - 2960).max(1) as f64 * 8.0 / rate as f64;
             prop_assert!(now.as_secs_f64() <= wanted + 1e-4, "{now:?} for {wanted}");
         }
+    }
+
+    #[test]
+    fn what_is_not_taken_in_time_runs_over() {
+        let second = Duration::from_secs(1);
+        let mut bucket = Bucket::new(Some(8_000), 2000, Duration::ZERO);
+        bucket.take(Duration::ZERO, 2000);
+        assert_eq!(bucket.overflow(second * 2), Some(0));
+        assert_eq!(bucket.overflow(second * 3), Some(1000));
+        bucket.take(second * 3, 500);
+        assert_eq!(bucket.overflow(second * 3), Some(0));
+        assert_eq!(Bucket::new(None, 2000, second).overflow(second), None);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::gather::Gather;
 use super::bucket::Bucket;
+
+mod gather;
 
 /// How long the socket may be late without losing some of the rate, where that is more than two packets:
 /// above 118 Mbit/s the burst is this long instead of two packets. A thread that sleeps cannot be woken
@@ -41,6 +44,7 @@ pub enum Step<P> {
 struct Link {
     bucket: Bucket,
     mtu: u64,
+    gather: Gather,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,20 @@ struct Flow<P> {
     pace: Bucket,
     queue: VecDeque<(u64, P)>,
     queued: u64,
+}
+
+impl<P> Flow<P> {
+    /// Bytes of the first packets that are no more than `most` together, or of the first one.
+    fn together(&self, most: u64) -> u64 {
+        let mut sum = 0;
+        for (bytes, _) in &self.queue {
+            if sum > 0 && sum + bytes > most {
+                break;
+            }
+            sum += bytes;
+        }
+        sum
+    }
 }
 
 /// All links of a host. Flows of a link share its rate packet by packet, links share the host's.
@@ -90,6 +108,7 @@ impl<P> Shaper<P> {
         self.links.push(Link {
             bucket: Bucket::new(rate, burst(rate, mtu), now),
             mtu,
+            gather: Gather::default(),
         });
         LinkKey(self.links.len() - 1)
     }
@@ -217,40 +236,36 @@ impl<P> Shaper<P> {
                 continue;
             };
             let bytes = *bytes;
-            let pace = flow.pace.ready_at(now, bytes);
-            if pace > now && bytes > SMALL {
-                let burst = flow.pace.burst() / 2;
-                let together = burst.min(flow.queued).max(bytes);
-                let declared = self.links[flow.link.0]
-                    .bucket
-                    .rate()
-                    .or_else(|| self.host.rate());
-                let ready = match declared {
-                    Some(_) => pace,
-                    None => flow.pace.ready_at(now, together),
+            let link = &mut self.links[flow.link.0];
+            if flow.pace.ready_at(now, bytes) > now && bytes > SMALL {
+                let is_declared = link.bucket.rate().or_else(|| self.host.rate()).is_some();
+                let together = match is_declared {
+                    true => flow.together(link.gather.wait(&flow.pace)),
+                    false => (flow.pace.burst() / 2).min(flow.queued).max(bytes),
                 };
-                wait = wait.min(ready);
+                wait = wait.min(flow.pace.ready_at(now, together));
                 continue;
             }
             // Who waits for a shared bucket comes before all behind him, or small packets would starve large ones.
             if host_is_taken || links_taken.contains(&flow.link) {
                 continue;
             }
-            let link = &mut self.links[flow.link.0].bucket;
-            let at_link = link.ready_at(now, bytes);
-            if at_link > now {
-                wait = wait.min(at_link);
+            if link.bucket.ready_at(now, bytes) > now {
+                let together = flow.together(link.gather.wait(&link.bucket));
+                wait = wait.min(link.bucket.ready_at(now, together));
                 links_taken.push(flow.link);
                 continue;
             }
-            let at_host = self.host.ready_at(now, bytes);
-            if at_host > now {
-                wait = wait.min(at_host);
+            if self.host.ready_at(now, bytes) > now {
+                let together = flow.together(link.gather.wait(&self.host));
+                wait = wait.min(self.host.ready_at(now, together));
                 host_is_taken = true;
                 continue;
             }
+            let buckets = [&flow.pace, &link.bucket, &self.host];
+            link.gather.pass(now, buckets);
             flow.pace.take(now, bytes);
-            link.take(now, bytes);
+            link.bucket.take(now, bytes);
             self.host.take(now, bytes);
             return self.release(turn);
         }
@@ -271,9 +286,11 @@ impl<P> Shaper<P> {
             return Step::Idle;
         };
         flow.queued -= bytes;
-        let (key, is_empty) = (flow.key, flow.queue.is_empty());
+        let (key, link, is_empty) = (flow.key, flow.link, flow.queue.is_empty());
         if !is_empty {
             self.active.push_back(key);
+        } else if !self.is_waited_for(link) {
+            self.links[link.0].gather = Gather::default();
         }
         Step::Send(key, datagram)
     }
@@ -290,6 +307,12 @@ impl<P> Shaper<P> {
             .get_mut(key.0)?
             .as_mut()
             .filter(|flow| flow.key == key)
+    }
+
+    /// Whether anything waits for a link.
+    fn is_waited_for(&self, link: LinkKey) -> bool {
+        let mut waiting = self.active.iter().filter_map(|key| self.flow(*key));
+        waiting.any(|flow| flow.link == link)
     }
 
     /// Whether somebody promised a rate for what leaves over this link.

@@ -10,6 +10,17 @@ fn run(
     from: Duration,
     end: Duration,
 ) -> Vec<(Duration, FlowKey, u64)> {
+    run_late(shaper, flows, from, end, Duration::ZERO)
+}
+
+/// The same, asking `late` whenever it was told to wait.
+fn run_late(
+    shaper: &mut Shaper<u64>,
+    flows: &[(FlowKey, u64)],
+    from: Duration,
+    end: Duration,
+    late: Duration,
+) -> Vec<(Duration, FlowKey, u64)> {
     let mut now = from;
     let mut left = Vec::new();
     while now < end {
@@ -20,7 +31,7 @@ fn run(
         }
         match shaper.poll(now) {
             Step::Send(flow, bytes) => left.push((now, flow, bytes)),
-            Step::Wait(until) => now = until,
+            Step::Wait(until) => now = until + late,
             Step::Idle => break,
         }
     }
@@ -98,11 +109,75 @@ fn what_a_removed_flow_had_waiting_goes_with_it() {
     assert!(matches!(shaper.poll(Duration::ZERO), Step::Send(key, 5) if key == other));
 }
 
+/// A flow of full packets on a link of that rate, whose sleeper is `late` each time: when it woke, what left, and
+/// whether the flow is always full or stops every now and then.
+fn sleep_through(rate: u64, late: Duration, is_full: bool) -> (u64, u64) {
+    let mut shaper = Shaper::new(None, Duration::ZERO);
+    let link = shaper.add_link(Duration::ZERO, Some(rate), MTU);
+    let flow = shaper.add_flow(Duration::ZERO, link);
+    let (mut now, mut wakes, mut left, mut pushed) = (Duration::ZERO, 0, 0, 0);
+    while now < Duration::from_secs(2) {
+        while shaper.has_room(flow) && (is_full || pushed % 40 != 39) {
+            shaper.push(flow, MTU, ());
+            pushed += 1;
+        }
+        match shaper.poll(now) {
+            Step::Send(..) => left += MTU,
+            Step::Wait(until) => {
+                now = until + late;
+                wakes += 1;
+            }
+            Step::Idle => {
+                pushed += 1;
+                now += Duration::from_millis(5);
+            }
+        }
+    }
+    (left, wakes)
+}
+
+#[test]
+fn packets_that_follow_closely_leave_together() {
+    for (rate, together) in [(5_000_000, 1), (100_000_000, 2), (200_000_000, 3)] {
+        let (left, wakes) = sleep_through(rate, Duration::ZERO, true);
+        let packets = left / MTU;
+        assert!(
+            wakes * together <= packets + 3,
+            "{rate}: {wakes} for {packets}"
+        );
+        assert!(
+            packets <= wakes * together + 3,
+            "{rate}: {wakes} for {packets}"
+        );
+    }
+}
+
+#[test]
+fn a_late_sleeper_loses_five_milliseconds_of_a_backlog_and_no_more() {
+    for rate in [5_000_000, 100_000_000, 200_000_000, 1_000_000_000] {
+        let (left, _) = sleep_through(rate, Duration::from_micros(40), true);
+        let all = rate / 8 * 2;
+        let lost = rate / 8 / 180;
+        assert!(left + lost + 2 * MTU >= all, "{rate}: {left} of {all}");
+    }
+}
+
+#[test]
+fn where_the_backlog_ends_now_and_then_late_packets_go_on_leaving_together() {
+    let (left, wakes) = sleep_through(100_000_000, Duration::from_micros(20), false);
+    let packets = left / MTU;
+    assert!(wakes * 3 <= packets * 2, "{wakes} for {packets}");
+    let (left, wakes) = sleep_through(100_000_000, Duration::from_micros(20), true);
+    let packets = left / MTU;
+    assert!(wakes * 10 >= packets * 9, "{wakes} for {packets}");
+}
+
 proptest! {
     /// The bound of a link, over every pair of packets, whatever its flows send and are paced to.
     #[test]
     fn a_link_keeps_its_bound(
-        rate in 50_000u64..100_000_000,
+        rate in prop_oneof![50_000u64..100_000_000, 80_000_000u64..1_000_000_000],
+        late in 0u64..60_000,
         sizes in proptest::collection::vec((40u64..=MTU, proptest::option::of(50_000u64..200_000_000)), 1..5),
     ) {
         let mut shaper = Shaper::new(None, Duration::ZERO);
@@ -113,13 +188,14 @@ proptest! {
             (flow, *bytes)
         }).collect();
         let end = Duration::from_secs_f64(2_000_000.0 / rate as f64);
-        let left = run(&mut shaper, &flows, Duration::ZERO, end);
+        let left = run_late(&mut shaper, &flows, Duration::ZERO, end, Duration::from_nanos(late));
+        let most = u128::from((rate / 8 / 5000).max(2 * MTU));
         for first in 0..left.len() {
             let mut bytes = 0;
             for (at, _, size) in &left[first..] {
                 bytes += u128::from(*size);
                 let t = (*at - left[first].0).as_nanos();
-                prop_assert!(bytes * 8_000_000_000 <= t * u128::from(rate) + u128::from(2 * MTU) * 8_000_000_000);
+                prop_assert!(bytes * 8_000_000_000 <= t * u128::from(rate) + most * 8_000_000_000);
             }
         }
     }

@@ -6,11 +6,11 @@
 //! (RFC 9221), a few milliseconds after its stream. The stream remains what counts. Whichever is whole first is taken,
 //! the other is dropped by its batch number; a copy that is lost costs nothing.
 //!
-//! [`plan`] decides whether that pays and how it is spread: by the loss seen, how long losses last, and a
-//! budget within the link's rate. [`assemble`] cuts batches into datagrams and puts them together.
+//! [`plan`] decides whether that pays and how it is spread: by the loss seen, how long losses last, how many
+//! records would wait for a lost one, and a budget within the link's rate. [`assemble`] cuts batches into datagrams and puts them together.
 
 pub mod assemble;
 pub mod plan;
 
 pub use assemble::{Assembler, cut};
-pub use plan::{CopyBudget, CopyPlan, LossMeter, PathTotals};
+pub use plan::{CopyBudget, CopyPlan, LivePath, LossMeter, PathTotals};

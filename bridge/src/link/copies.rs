@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_proto::codec::BatchHead;
-use causeway_proto::copies::{Assembler, CopyBudget, LossMeter, PathTotals, cut};
+use causeway_proto::copies::{Assembler, CopyBudget, LivePath, LossMeter, PathTotals, cut};
 use causeway_proto::error::CloseReason;
 use causeway_proto::limits::COPY_PIECES_MAX;
 use quinn::Connection;
@@ -20,6 +20,9 @@ use super::rate::{DeclaredRate, Pace};
 const DATAGRAM_LEN_MAX: usize = 1500;
 /// Batches that may wait to be copied; beyond it they travel once, as all batches may.
 const QUEUE: usize = 256;
+
+/// How often the connection's counters are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A batch to be sent once more.
 struct Wanted {
@@ -45,6 +48,8 @@ impl CopySender {
             budget: CopyBudget::new(Duration::ZERO),
             due: BTreeMap::new(),
             numbered: 0,
+            batches: 0,
+            batch_rate: 0.0,
         };
         tokio::spawn(copier.run(wanted));
         Self(wanted_tx)
@@ -70,11 +75,14 @@ struct Copier {
     /// Datagrams by when they leave; the number keeps apart what leaves at once.
     due: BTreeMap<(Instant, u64), Bytes>,
     numbered: u64,
+    /// Batches since the last look, and a second at the last one.
+    batches: u32,
+    batch_rate: f64,
 }
 
 impl Copier {
     async fn run(mut self, mut wanted: mpsc::Receiver<Wanted>) {
-        let mut look = interval(Duration::from_secs(1));
+        let mut look = interval(LOOK);
         loop {
             let next = self.due.first_key_value().map(|((at, _), _)| *at);
             tokio::select! {
@@ -96,10 +104,17 @@ impl Copier {
             occasions: stats.congestion_events,
         };
         self.meter.observe(self.began.elapsed(), totals);
+        self.batch_rate = f64::from(std::mem::take(&mut self.batches)) / LOOK.as_secs_f64();
     }
 
     fn plan(&mut self, batch: &Wanted) {
-        let Some(plan) = self.meter.plan(self.packet_time()) else {
+        self.batches += 1;
+        let path = LivePath {
+            packet_time: self.packet_time(),
+            round_trip: self.connection.rtt(),
+            batches: self.batch_rate.max(f64::from(self.batches)),
+        };
+        let Some(plan) = self.meter.plan(&path) else {
             return;
         };
         let Some(len_max) = self.connection.max_datagram_size() else {
@@ -114,8 +129,12 @@ impl Copier {
         let len: usize = pieces.iter().map(Bytes::len).sum();
         let now = Instant::now();
         for copy in 1..=plan.copies {
-            let rate = self.rate.bytes_per_second();
-            if !self.budget.take(now - self.began, len, rate) {
+            let declared = self.rate.bytes_per_second();
+            let found = self.pace.mean().unwrap_or(0) / 8;
+            if !self
+                .budget
+                .take(now - self.began, copy, len, declared, found)
+            {
                 return;
             }
             for piece in &pieces {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-/// Of this share of live batches, stream and copies may all be lost: the tail beyond is QUIC's to repair.
-const RESIDUAL_MAX: f64 = 5e-4;
+/// Of this share of live batches, stream and copies may all be lost, or wait behind one of which they were: the tail
+/// beyond is QUIC's to repair.
+const STALLED_MAX: f64 = 5e-4;
+/// How long QUIC takes for that, in round trips: loss is noticed after one, and what is sent again takes a half.
+const REPAIR_TRIPS: f64 = 1.5;
 /// Loss below which nothing is copied.
 const LOSS_MIN: f64 = 1e-4;
-const COPIES_MAX: u32 = 2;
+const COPIES_MAX: u32 = 3;
 /// Half of what was seen is forgotten in this time.
 const HALF_LIFE: Duration = Duration::from_secs(60);
 /// What is believed of a path of which nothing is known: as if so many packets had been sent, and a
@@ -30,6 +33,17 @@ pub struct PathTotals {
     pub lost: u64,
     /// Occasions on which packets were declared lost; several at once are one burst.
     pub occasions: u64,
+}
+
+/// What there is to copy, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct LivePath {
+    /// How long the link takes for a full packet.
+    pub packet_time: Duration,
+    /// Round trip.
+    pub round_trip: Duration,
+    /// Live batches a second.
+    pub batches: f64,
 }
 
 /// How many copies of a batch, and how far apart.
@@ -97,27 +111,38 @@ impl LossMeter {
         (self.lost / self.occasions.max(f64::MIN_POSITIVE)).clamp(1.0, 100.0)
     }
 
-    /// What to do for live batches now; `None` where copies do not pay. `packet_time`: how long the link takes
-    /// for a full packet.
-    pub fn plan(&self, packet_time: Duration) -> Option<CopyPlan> {
+    /// What to do for live batches now; `None` where copies do not pay.
+    ///
+    /// Losses are taken to be those of Gilbert's model: of the packets that follow a lost one, the share
+    /// `(1 - 1 / burst)^k` of those `k` packets behind it belongs to the same burst.
+    pub fn plan(&self, path: &LivePath) -> Option<CopyPlan> {
         let loss = self.loss();
         if loss < LOSS_MIN {
             return None;
         }
-        // n copies leave the share loss^(n+1), if they are lost independently of each other.
-        let needed = (RESIDUAL_MAX.ln() / loss.ln()).ceil();
-        let copies = (needed as u32).saturating_sub(1).clamp(1, COPIES_MAX);
-        // Which they are when they are further apart than a burst lasts.
-        let burst = 2.0 * self.burst() / self.packet_rate.max(1.0);
-        let spacing = Duration::from_secs_f64(burst.min(1.0)).max(SPACING_MIN);
-        let spacing = (spacing + packet_time * SPACING_PACKETS).min(SPACING_MAX);
+        let rate = self.packet_rate.max(1.0);
+        let stays = 1.0 - 1.0 / self.burst();
+        // So far apart that chance takes more than the burst does.
+        let apart = if stays > 0.0 {
+            loss.ln() / stays.ln()
+        } else {
+            0.0
+        };
+        let burst = Duration::from_secs_f64((apart / rate).min(1.0)).max(SPACING_MIN);
+        let spacing = (burst + path.packet_time * SPACING_PACKETS).min(SPACING_MAX);
+        // A lost copy of a lost batch, and how much waits for a batch that nothing saved.
+        let passed = spacing.saturating_sub(path.packet_time * SPACING_PACKETS);
+        let together = loss + (1.0 - loss) * stays.powf(passed.as_secs_f64() * rate);
+        let stalled = 1.0 + path.batches * path.round_trip.as_secs_f64() * REPAIR_TRIPS;
+        let needed = ((STALLED_MAX / stalled / loss).ln() / together.ln()).ceil();
+        let copies = (needed as u32).clamp(1, COPIES_MAX);
         Some(CopyPlan { copies, spacing })
     }
 }
 
 /// Copies take at most this share of the link's rate.
 const RATE_SHARE: f64 = 0.2;
-/// Where no rate is declared, this many bytes a second.
+/// Where that rate is not declared, or not found yet, this many bytes a second at least.
 const RATE_UNDECLARED: f64 = 256.0 * 1024.0;
 /// What may be saved up for a burst of live records.
 const SAVED_MAX: Duration = Duration::from_millis(500);
@@ -135,14 +160,25 @@ impl CopyBudget {
         Self { left: 0.0, at: now }
     }
 
-    /// Takes bytes out, if they are there. `rate` is the link's declared rate in bytes a second.
-    pub fn take(&mut self, now: Duration, len: usize, rate: Option<u64>) -> bool {
-        let refill = rate.map_or(RATE_UNDECLARED, |rate| rate as f64 * RATE_SHARE);
+    /// Takes bytes out for the copy of that number of a batch, if they are there. `declared` and `found` are the
+    /// link's rate in bytes a second. Where there is not enough for all, everybody's first copy goes before a
+    /// second one.
+    pub fn take(
+        &mut self,
+        now: Duration,
+        copy: u32,
+        len: usize,
+        declared: Option<u64>,
+        found: u64,
+    ) -> bool {
+        let found = (found as f64 * RATE_SHARE).max(RATE_UNDECLARED);
+        let refill = declared.map_or(found, |rate| rate as f64 * RATE_SHARE);
         let passed = now.saturating_sub(self.at).as_secs_f64();
         let most = refill * SAVED_MAX.as_secs_f64();
         self.left = (self.left + refill * passed).min(most);
         self.at = now;
-        let fits = self.left >= len as f64;
+        let kept = if copy > 1 { most / 2.0 } else { 0.0 };
+        let fits = self.left >= kept + len as f64;
         if fits {
             self.left -= len as f64;
         }
@@ -168,12 +204,18 @@ mod tests {
         }
     }
 
+    const BUSY: LivePath = LivePath {
+        packet_time: Duration::ZERO,
+        round_trip: Duration::from_millis(100),
+        batches: 500.0,
+    };
+
     #[test]
     fn a_path_of_which_nothing_is_known_is_copied_on_until_it_proves_clean() {
         let mut meter = LossMeter::new(Duration::ZERO);
-        assert!(meter.plan(Duration::ZERO).is_some());
+        assert!(meter.plan(&BUSY).is_some());
         live(&mut meter, &mut PathTotals::default(), 300, 0.0, 1.0);
-        assert_eq!(meter.plan(Duration::ZERO), None);
+        assert_eq!(meter.plan(&BUSY), None);
     }
 
     #[test]
@@ -181,13 +223,31 @@ mod tests {
         let mut meter = LossMeter::new(Duration::ZERO);
         let mut totals = PathTotals::default();
         live(&mut meter, &mut totals, 100, 0.01, 1.0);
-        let random = meter.plan(Duration::ZERO).expect("1 % is worth a copy");
-        assert_eq!((random.copies, random.spacing.as_millis()), (1, 4));
-        let thin = meter.plan(Duration::from_micros(1_200));
-        assert_eq!(thin.map(|plan| plan.spacing.as_micros()), Some(8_800));
+        let random = meter.plan(&BUSY).expect("1 % is worth two copies");
+        assert_eq!((random.copies, random.spacing.as_millis()), (2, 3));
+        let thin = meter.plan(&LivePath {
+            packet_time: Duration::from_micros(1_200),
+            ..BUSY
+        });
+        assert_eq!(thin.map(|plan| plan.spacing.as_micros()), Some(7_800));
         live(&mut meter, &mut totals, 600, 0.04, 4.0);
-        let bursty = meter.plan(Duration::ZERO).expect("4 % is worth two");
-        assert_eq!((bursty.copies, bursty.spacing.as_millis()), (2, 15));
+        let bursty = meter.plan(&BUSY).expect("4 % is worth three");
+        assert_eq!(bursty.copies, 3);
+        // Eleven packets behind a lost one, its burst goes on for four in a hundred.
+        let packets = bursty.spacing.as_secs_f64() * 500.0;
+        assert!((9.0..=12.0).contains(&packets), "{packets}");
+    }
+
+    #[test]
+    fn where_few_records_wait_for_a_lost_one_fewer_copies_do() {
+        let mut meter = LossMeter::new(Duration::ZERO);
+        live(&mut meter, &mut PathTotals::default(), 100, 0.01, 1.0);
+        let copies = |batches| {
+            let quiet = LivePath { batches, ..BUSY };
+            meter.plan(&quiet).map(|plan| plan.copies)
+        };
+        assert_eq!(copies(1.0), Some(1));
+        assert_eq!(copies(500.0), Some(2));
     }
 
     #[test]
@@ -204,16 +264,35 @@ mod tests {
         let rate = 1_250_000; // 10 Mbit/s
         let mut budget = CopyBudget::new(Duration::ZERO);
         let taken: usize = (1..=10_000u64)
-            .filter(|tick| budget.take(Duration::from_millis(*tick), 1000, Some(rate)))
+            .filter(|tick| budget.take(Duration::from_millis(*tick), 1, 1000, Some(rate), 0))
             .count();
         let share = (taken * 1000) as f64 / (rate * 10) as f64;
         assert!((0.19..=0.2).contains(&share), "{share}");
         let mut budget = CopyBudget::new(Duration::ZERO);
-        assert!(!budget.take(Duration::ZERO, 1, None), "it begins empty");
-        assert!(budget.take(seconds(3600), 100_000, None));
         assert!(
-            !budget.take(seconds(3600), 100_000, None),
+            !budget.take(Duration::ZERO, 1, 1, None, 0),
+            "it begins empty"
+        );
+        assert!(budget.take(seconds(3600), 1, 100_000, None, 0));
+        assert!(
+            !budget.take(seconds(3600), 1, 100_000, None, 0),
             "little is saved up"
         );
+        assert!(budget.take(seconds(3601), 1, 200_000, None, 5_000_000));
+    }
+
+    #[test]
+    fn first_copies_go_before_second_ones() {
+        let rate = Some(1_250_000);
+        let mut budget = CopyBudget::new(Duration::ZERO);
+        let (mut first, mut second) = (0, 0);
+        // 500 batches of 1000 bytes a second, where copies have 250 kB.
+        for tick in 1..=5_000 {
+            let now = Duration::from_millis(tick * 2);
+            first += usize::from(budget.take(now, 1, 500, rate, 0));
+            second += usize::from(budget.take(now, 2, 500, rate, 0));
+        }
+        assert!(first > 4_900, "{first}");
+        assert!(second < 100, "{second}");
     }
 }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{Control, HEADERS_V4, HEADERS_V6, Mode, Settings};
@@ -22,6 +23,8 @@ struct Declared {
     rate: AtomicU64,
     mode: AtomicU8,
     is_held: AtomicBool,
+    /// Live batches are sent once, whatever is lost.
+    is_without_copies: AtomicBool,
     /// What the newest connection's controller says; 0 before there was one.
     in_use: AtomicU64,
     sent: Sent,
@@ -69,6 +72,16 @@ impl DeclaredRate {
     /// Whether no batch may leave.
     pub fn is_held(&self) -> bool {
         self.0.is_held.load(Ordering::Relaxed)
+    }
+
+    /// Lets live batches be sent again before they are known to be lost, or not. They may be until this is called.
+    pub fn set_copies(&self, may_copy: bool) {
+        self.0.is_without_copies.store(!may_copy, Ordering::Relaxed);
+    }
+
+    /// Whether live batches may be sent more than once.
+    pub fn may_copy(&self) -> bool {
+        !self.0.is_without_copies.load(Ordering::Relaxed)
     }
 
     /// Whether both are the same link's rate.
@@ -121,6 +134,8 @@ pub struct Pace {
     rate: AtomicU64,
     /// Bits a second on average.
     mean: AtomicU64,
+    /// Who sleeps by the rate.
+    sleeper: OnceLock<Waker>,
     /// Bytes of IP and UDP headers on each datagram.
     headers: u64,
     /// Known from the start to the dialler, after the handshake to the listener.
@@ -145,6 +160,23 @@ impl Pace {
     /// The connection turned out to be of the link with that rate. Only the first call counts.
     pub fn belongs_to(&self, declared: DeclaredRate) {
         let _ = self.declared.set(declared);
+    }
+
+    /// `sleeper` is woken when the rate has become much higher. Only the first call counts.
+    pub(super) fn wake_with(&self, sleeper: Waker) {
+        let _ = self.sleeper.set(sleeper);
+    }
+
+    /// Sets bits a second now, and on average.
+    pub(super) fn set(&self, now: u64, mean: u64) {
+        let before = self.rate.swap(now, Ordering::Relaxed);
+        self.mean.store(mean, Ordering::Relaxed);
+        // By less than that a sleeper oversleeps no more than it slept.
+        if now / 2 >= before
+            && let Some(sleeper) = self.sleeper.get()
+        {
+            sleeper.wake_by_ref();
+        }
     }
 
     /// Bits a second on the wire, at which packets may leave now.
@@ -239,8 +271,7 @@ impl RateController {
 
     fn tell(&self) {
         let (now, mean) = (self.control.pace(), self.control.rate());
-        self.pace.rate.store(now, Ordering::Relaxed);
-        self.pace.mean.store(mean, Ordering::Relaxed);
+        self.pace.set(now, mean);
         if let Some(link) = self.pace.declared.get() {
             link.0.in_use.store(mean, Ordering::Relaxed);
         }

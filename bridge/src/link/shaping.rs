@@ -85,6 +85,7 @@ impl Shaping {
     /// A connection begins, or a socket's own replies.
     pub(super) fn add_flow(&self, wire: &Arc<Wire>, pace: Arc<Pace>) -> FlowHandle {
         let shared = Arc::clone(self.shared());
+        pace.wake_with(Waker::from(Arc::clone(&shared)));
         let key = shared.lock().flows.add(shared.now(), wire, pace);
         FlowHandle {
             shared,
@@ -147,5 +148,51 @@ impl FlowHandle {
     pub(super) fn segments(&self, wire: &Arc<Wire>) -> usize {
         let depth = self.shared.lock().flows.depth(wire, self.key);
         usize::try_from(depth).unwrap_or(usize::MAX).max(1)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_that_rises_is_heard_by_who_sleeps_for_the_old_one() {
+        let [from, to] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        to.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let shaping = Shaping::default();
+        let pace = Pace::new(None, to.local_addr().unwrap());
+        // At one bit a second two packets leave from the bucket, and the third three hours later.
+        pace.set(1, 1);
+        let flow = shaping.add_flow(&Wire::new(from).unwrap(), Arc::clone(&pace));
+        let mut buffer = [0; 2000];
+        let push = |number: u8| {
+            flow.push(&Transmit {
+                destination: to.local_addr().unwrap(),
+                ecn: None,
+                contents: &[number; 1400],
+                segment_size: None,
+                src_ip: None,
+            });
+        };
+        for number in 0..2 {
+            push(number);
+            to.recv(&mut buffer).unwrap();
+        }
+        // The thread gives up its lock only to send and to sleep.
+        let until = |is_idle: bool| {
+            while flow.shared.lock().is_idle != is_idle {
+                std::thread::yield_now();
+            }
+        };
+        until(true);
+        push(2);
+        until(false);
+        pace.set(1_000_000, 1_000_000);
+        assert_eq!(to.recv(&mut buffer).unwrap(), 1400);
+        assert_eq!(buffer[0], 2);
     }
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{FlowKey, Step};
@@ -23,7 +23,7 @@ const NICE: i32 = -10;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) flows: Flows,
-    is_idle: bool,
+    pub(super) is_idle: bool,
     pub(super) is_over: bool,
 }
 
@@ -33,6 +33,15 @@ pub(super) struct Shared {
     state: Mutex<State>,
     pub(super) changed: Condvar,
     pub(super) counts: Counts,
+}
+
+/// A rate has changed that the thread may be sleeping by.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        // The thread looks at rates under the lock: it has not looked yet, or it sleeps and hears this.
+        drop(self.lock());
+        self.changed.notify_one();
+    }
 }
 
 impl Shared {

@@ -70,6 +70,7 @@ pub fn take_over(old: &Plan, new: &Plan, here: &RegionId) -> Plan {
             link.schedule.clone_from(&from.schedule);
             link.monthly_cap.clone_from(&from.monthly_cap);
             link.mode = from.mode;
+            link.copies = from.copies;
         }
     }
     for route in &mut plan.routes {
@@ -132,6 +133,7 @@ fn compare_link(old: &LinkPlan, new: &LinkPlan, section: &str, changes: &mut Cha
         schedule,
         monthly_cap,
         mode,
+        copies,
         rtt,
         mtu,
     } = new;
@@ -139,6 +141,7 @@ fn compare_link(old: &LinkPlan, new: &LinkPlan, section: &str, changes: &mut Cha
     changes.live(old.schedule != *schedule, section, "schedule");
     changes.live(old.monthly_cap != *monthly_cap, section, "monthly_cap");
     changes.live(old.mode != *mode, section, "mode");
+    changes.live(old.copies != *copies, section, "copies");
     changes.restart(old.listener != *listener, section, "regions");
     changes.restart(old.dial != *dial, section, "dial");
     changes.restart(old.dial_back != *dial_back, section, "dial_back");

@@ -85,6 +85,7 @@ pub const KEYS: &[Key] = &[
     key("link.dial_back", "HOST:PORT, where the second of the two regions is reached", "none"),
     key("link.rate", "a rate from 16 kbit/s to 1 Tbit/s, such as \"50 Mbit/s\"", "none"),
     key("link.mode", "\"declared\", \"adaptive\" or \"scavenger\"", "\"declared\" with a rate, else \"adaptive\""),
+    key("link.copies", "true or false", "true"),
     key("link.timezone", "the name of a time zone, such as \"Europe/Berlin\"", "\"UTC\""),
     key("link.schedule", "a list of tables of days, from, to and rate", "none"),
     key("link.schedule.days", "a list of days or runs of days, such as [\"mon-fri\", \"sun\"]", "[\"mon-sun\"]"),

@@ -111,6 +111,8 @@ pub struct LinkPlan {
     pub monthly_cap: Option<MonthlyCap>,
     /// How the link treats its path.
     pub mode: LinkMode,
+    /// Whether live records are sent more than once where packets are lost.
+    pub copies: bool,
     /// Round trip time that windows are first sized by.
     pub rtt: Option<Duration>,
     /// Largest UDP payload that the path carries; none means: find out by probing.

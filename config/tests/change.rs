@@ -79,11 +79,15 @@ fn what_did_not_change_is_not_told() {
 fn rates_modes_and_priorities_can_be_taken_over() {
     let edits = [
         ("\"300 Mbit/s\"", "\"200 Mbit/s\""),
-        ("\"50 Mbit/s\"", "\"5 Mbit/s\"\nmode = \"scavenger\""),
+        (
+            "\"50 Mbit/s\"",
+            "\"5 Mbit/s\"\nmode = \"scavenger\"\ncopies = false",
+        ),
         ("\"normal\"", "\"live\""),
     ];
     let us = told("us", &edits);
     let wanted = [
+        "link[0].copies",
         "link[0].mode",
         "link[0].rate",
         "region.us.rate",
@@ -94,7 +98,7 @@ fn rates_modes_and_priorities_can_be_taken_over() {
     // A link has two ends; the rest is of the region where the route begins.
     assert_eq!(
         told("eu", &edits).live,
-        keys(["link[0].mode", "link[0].rate"])
+        keys(["link[0].copies", "link[0].mode", "link[0].rate"])
     );
     assert!(told("asia", &edits).is_empty());
 }

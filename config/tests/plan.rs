@@ -134,6 +134,20 @@ fn the_mode_of_a_link_follows_its_rate_unless_it_is_said() {
 }
 
 #[test]
+fn live_records_are_copied_unless_the_link_says_no() {
+    let copies = |line: &str| {
+        let text = fleet("").replace("rate = \"1.5 Gbit/s\"", line);
+        causeway_config::parse(&text, Path::new("/etc/causeway"))
+            .map(|loaded| loaded.plan.links()[0].copies)
+            .map_err(|errors| errors.to_string())
+    };
+    assert_eq!(copies(""), Ok(true));
+    assert_eq!(copies("copies = false"), Ok(false));
+    let why = copies("copies = 2").unwrap_err();
+    assert!(why.contains("true or false"), "{why}");
+}
+
+#[test]
 fn a_region_has_a_rate_of_its_own_if_it_says_so() {
     let rate = |text: &str| load(text).plan.region(&region("us")).unwrap().rate;
     assert_eq!(rate(&fleet("")), None);

@@ -83,6 +83,7 @@ impl Rates {
                 link.count(now);
                 link.plan = plan.clone();
                 link.declared.set_mode(mode(plan));
+                link.declared.set_copies(plan.copies);
             }
         }
         self.look(now);

@@ -114,7 +114,8 @@ impl Copier {
             round_trip: self.connection.rtt(),
             batches: self.batch_rate.max(f64::from(self.batches)),
         };
-        let Some(plan) = self.meter.plan(&path) else {
+        let plan = self.meter.plan(&path);
+        let Some(plan) = plan.filter(|_| self.rate.may_copy()) else {
             return;
         };
         let Some(len_max) = self.connection.max_datagram_size() else {
@@ -139,7 +140,7 @@ impl Copier {
             }
             for piece in &pieces {
                 self.numbered += 1;
-                let at = now + plan.spacing * copy;
+                let at = now + plan.first + plan.spacing * (copy - 1);
                 self.due.insert((at, self.numbered), piece.clone());
             }
         }

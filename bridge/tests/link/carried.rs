@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use causeway::link::PathHints;
 use causeway_proto::codec::{BatchHead, Codec};
 use causeway_proto::id::{BatchSeq, Epoch, LaneId, SourceSeq};
 use tokio::time::timeout;
 
-use crate::{Batches, DEADLINE, authority, connect, dialer, identity, listen, ping};
+use crate::{Batches, DEADLINE, authority, connect, dialer, dialer_over, identity, listen, ping};
 
 #[tokio::test]
 async fn regions_of_one_fleet_connect_and_batches_arrive_whole() {
@@ -40,14 +41,18 @@ async fn regions_of_one_fleet_connect_and_batches_arrive_whole() {
 }
 
 #[tokio::test]
-async fn a_live_batch_arrives_once_more_as_a_copy() {
+async fn a_live_batch_arrives_once_more_as_a_copy_where_copies_are_wanted() {
+    const UNWANTED: u64 = 50;
     let pki = authority("acme", &["us", "eu"]);
     let mut us = listen(identity("acme", "us", pki.path()));
-    let mut dialer = dialer(identity("acme", "eu", pki.path()), &us);
+    let hints = PathHints::default();
+    let mut dialer = dialer_over(identity("acme", "eu", pki.path()), &us, hints.clone());
     let (mut ours, theirs) = connect(&mut us, &mut dialer).await;
+    hints.rate.set_copies(false);
     // Nothing is known of the path yet, so that copies are worth while; their budget fills with time.
     let mut arrived = BTreeMap::<Bytes, u32>::new();
     for number in 0.. {
+        hints.rate.set_copies(number >= UNWANTED);
         let (head, body) = batch(number);
         Batches::of(&theirs)
             .send(head.clone(), body.clone())
@@ -58,6 +63,7 @@ async fn a_live_batch_arrives_once_more_as_a_copy() {
         let times = arrived.entry(received.unwrap().bytes).or_default();
         *times += 1;
         if *times == 2 {
+            assert!(number >= UNWANTED);
             break;
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct LinkDraft {
     rate: Option<Rate>,
     calendar: Calendar,
     mode: LinkMode,
+    copies: bool,
     rtt: Option<Duration>,
     mtu: Option<u16>,
 }
@@ -43,6 +44,7 @@ impl LinkDraft {
             schedule: self.calendar.schedule,
             monthly_cap: self.calendar.cap,
             mode: self.mode,
+            copies: self.copies,
             rtt: self.rtt,
             mtu: self.mtu,
         })
@@ -69,6 +71,7 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
     } else {
         LinkMode::Adaptive
     };
+    let copies = table.optional("copies").and_then(|value| value.boolean());
     let rtt = table.optional("rtt").and_then(|value| {
         let rtt = value.parse(parse_duration)?.value;
         if rtt <= RTT_MAX {
@@ -92,6 +95,7 @@ pub(super) fn read(table: &Table<'_>) -> LinkDraft {
         rate,
         calendar: schedule::read_with_cap(table),
         mode: mode.map_or(unsaid, |mode| mode.value),
+        copies: copies.is_none_or(|copies| copies.value),
         rtt,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
     }

@@ -51,7 +51,9 @@ pub struct LivePath {
 pub struct CopyPlan {
     /// Copies beside the stream.
     pub copies: u32,
-    /// From the stream to the first copy, and from copy to copy.
+    /// From the stream to the first copy: soon, because by so much is late what was lost alone.
+    pub first: Duration,
+    /// From copy to copy: longer than most bursts, because what the first did not save was lost in one.
     pub spacing: Duration,
 }
 
@@ -122,21 +124,33 @@ impl LossMeter {
         }
         let rate = self.packet_rate.max(1.0);
         let stays = 1.0 - 1.0 / self.burst();
+        let lead = path.packet_time * SPACING_PACKETS;
+        let first = (SPACING_MIN + lead).min(SPACING_MAX);
         // So far apart that chance takes more than the burst does.
         let apart = if stays > 0.0 {
             loss.ln() / stays.ln()
         } else {
             0.0
         };
-        let burst = Duration::from_secs_f64((apart / rate).min(1.0)).max(SPACING_MIN);
-        let spacing = (burst + path.packet_time * SPACING_PACKETS).min(SPACING_MAX);
-        // A lost copy of a lost batch, and how much waits for a batch that nothing saved.
-        let passed = spacing.saturating_sub(path.packet_time * SPACING_PACKETS);
-        let together = loss + (1.0 - loss) * stays.powf(passed.as_secs_f64() * rate);
+        let burst = Duration::from_secs_f64((apart / rate).min(1.0));
+        let spacing = (burst.max(SPACING_MIN) + lead).min(SPACING_MAX);
+        // The share of copies that are lost where what they copy is.
+        let together = |apart: Duration| {
+            let packets = apart.saturating_sub(lead).as_secs_f64() * rate;
+            loss + (1.0 - loss) * stays.powf(packets)
+        };
+        // How much waits for a batch that nothing saved.
         let stalled = 1.0 + path.batches * path.round_trip.as_secs_f64() * REPAIR_TRIPS;
-        let needed = ((STALLED_MAX / stalled / loss).ln() / together.ln()).ceil();
-        let copies = (needed as u32).clamp(1, COPIES_MAX);
-        Some(CopyPlan { copies, spacing })
+        let (mut copies, mut lost) = (1, loss * together(first));
+        while lost * stalled > STALLED_MAX && copies < COPIES_MAX {
+            copies += 1;
+            lost *= together(spacing);
+        }
+        Some(CopyPlan {
+            copies,
+            first,
+            spacing,
+        })
     }
 }
 
@@ -224,15 +238,15 @@ mod tests {
         let mut totals = PathTotals::default();
         live(&mut meter, &mut totals, 100, 0.01, 1.0);
         let random = meter.plan(&BUSY).expect("1 % is worth two copies");
-        assert_eq!((random.copies, random.spacing.as_millis()), (2, 3));
+        assert_eq!((random.copies, random.first.as_millis()), (2, 3));
         let thin = meter.plan(&LivePath {
             packet_time: Duration::from_micros(1_200),
             ..BUSY
         });
-        assert_eq!(thin.map(|plan| plan.spacing.as_micros()), Some(7_800));
+        assert_eq!(thin.map(|plan| plan.first.as_micros()), Some(7_800));
         live(&mut meter, &mut totals, 600, 0.04, 4.0);
         let bursty = meter.plan(&BUSY).expect("4 % is worth three");
-        assert_eq!(bursty.copies, 3);
+        assert_eq!((bursty.copies, bursty.first.as_millis()), (3, 3));
         // Eleven packets behind a lost one, its burst goes on for four in a hundred.
         let packets = bursty.spacing.as_secs_f64() * 500.0;
         assert!((9.0..=12.0).contains(&packets), "{packets}");

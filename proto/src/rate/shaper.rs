@@ -286,11 +286,9 @@ impl<P> Shaper<P> {
             return Step::Idle;
         };
         flow.queued -= bytes;
-        let (key, link, is_empty) = (flow.key, flow.link, flow.queue.is_empty());
+        let (key, is_empty) = (flow.key, flow.queue.is_empty());
         if !is_empty {
             self.active.push_back(key);
-        } else if !self.is_waited_for(link) {
-            self.links[link.0].gather = Gather::default();
         }
         Step::Send(key, datagram)
     }
@@ -307,12 +305,6 @@ impl<P> Shaper<P> {
             .get_mut(key.0)?
             .as_mut()
             .filter(|flow| flow.key == key)
-    }
-
-    /// Whether anything waits for a link.
-    fn is_waited_for(&self, link: LinkKey) -> bool {
-        let mut waiting = self.active.iter().filter_map(|key| self.flow(*key));
-        waiting.any(|flow| flow.link == link)
     }
 
     /// Whether somebody promised a rate for what leaves over this link.

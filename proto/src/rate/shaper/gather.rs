@@ -3,9 +3,10 @@
 //! Waking a thread, and a receiver, costs more than sending a packet. So where packets follow each other closely
 //! they leave together, as many as the bucket lets pass at once. But a bucket that waits until it is full overflows
 //! when its sleeper is late, and that much of the rate is lost. What a wait leaves free for lateness is lost to
-//! nothing, so some packets fewer is always right. The rest is a loan: a queue that keeps filling may lose
-//! [`LOAN`] of its rate, and from then on nothing, until it was empty once. While it empties now and then, the rate
-//! is not what limits it.
+//! nothing, so some packets fewer is always right. The rest is a loan: a link may lose [`LOAN`] of its rate, and from
+//! then on nothing. What passes unused while nothing waits pays it back: where there is always enough of that, the
+//! rate is not what limits the link. (That a queue is empty for a moment is no such sign: who fills it is a moment
+//! late, too.)
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const GATHER: Duration = Duration::from_micros(250);
 /// What lateness may cost, in time at the link's rate, before each packet is waited for alone.
 const LOAN: Duration = Duration::from_millis(5);
 
-/// What sleeping for several packets has cost a link since nothing waited for it.
+/// What sleeping for several packets has cost a link, as far as it has not been paid back.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     is_waiting: bool,
@@ -46,9 +47,12 @@ impl Gather {
 
     /// A packet passes these buckets. What has run over in the one that limits it is lost.
     pub(super) fn pass(&mut self, now: Duration, buckets: [&Bucket; 3]) {
+        let over = buckets.into_iter().filter_map(|it| it.overflow(now)).min();
+        let over = over.unwrap_or(0);
         if std::mem::take(&mut self.is_waiting) {
-            let lost = buckets.into_iter().filter_map(|it| it.overflow(now)).min();
-            self.lost += lost.unwrap_or(0);
+            self.lost += over;
+        } else {
+            self.lost = self.lost.saturating_sub(over);
         }
     }
 }

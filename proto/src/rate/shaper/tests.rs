@@ -163,6 +163,29 @@ fn a_late_sleeper_loses_five_milliseconds_of_a_backlog_and_no_more() {
 }
 
 #[test]
+fn a_backlog_whose_next_packets_come_a_moment_late_is_still_one() {
+    let rate = 100_000_000;
+    let mut shaper = Shaper::new(None, Duration::ZERO);
+    let link = shaper.add_link(Duration::ZERO, Some(rate), MTU);
+    let flow = shaper.add_flow(Duration::ZERO, link);
+    let (mut now, mut left) = (Duration::ZERO, 0);
+    while now < Duration::from_secs(2) {
+        match shaper.poll(now) {
+            Step::Send(..) => left += MTU,
+            Step::Wait(until) => now = until + Duration::from_micros(40),
+            Step::Idle => {
+                now += Duration::from_micros(20);
+                for _ in 0..shaper.depth(flow) {
+                    shaper.push(flow, MTU, ());
+                }
+            }
+        }
+    }
+    let (all, lost) = (rate / 8 * 2, rate / 8 / 180);
+    assert!(left + lost + 2 * MTU >= all, "{left} of {all}");
+}
+
+#[test]
 fn where_the_backlog_ends_now_and_then_late_packets_go_on_leaving_together() {
     let (left, wakes) = sleep_through(100_000_000, Duration::from_micros(20), false);
     let packets = left / MTU;

@@ -1,5 +1,6 @@
 //! The thread itself, and what it shares with those who push.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::rate::{FlowKey, Step};
 use quinn::udp::Transmit;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 use super::Counts;
 use super::flows::Flows;
@@ -17,8 +22,6 @@ use crate::link::rate::{DeclaredRate, headers};
 
 /// Packets sent before the lock is taken again.
 const BATCH: usize = 32;
-/// The thread's niceness, where root or CAP_SYS_NICE allow it.
-const NICE: i32 = -10;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -77,8 +80,7 @@ impl Shared {
     pub(super) fn run(&self) {
         // The kernel may wake a sleeper 50 us late to save power; at 100 Mbit/s that is half a packet.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
-        // What it oversleeps is rate lost, and it needs little: let it go first where we may say so.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        go_first();
         let mut due = Vec::with_capacity(BATCH);
         let mut woken = Vec::new();
         let mut state = self.lock();
@@ -139,6 +141,23 @@ impl Shared {
             count(&self.counts.bytes, bytes);
         });
     }
+}
+
+/// What the thread oversleeps is rate lost, and it needs little: it goes ahead of all threads without real-time priority,
+/// where it may (RLIMIT_RTPRIO, CAP_SYS_NICE). Niceness would not do: a thread that has just begun its slice on the
+/// same core keeps it for some milliseconds.
+fn go_first() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let why = match set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
+    {
+        Ok(()) => return tracing::debug!("the shaping thread has real-time priority"),
+        Err(thread_priority::Error::OS(code)) => io::Error::from_raw_os_error(code).to_string(),
+        Err(other) => other.to_string(),
+    };
+    tracing::info!(
+        why,
+        "the shaping thread gets no real-time priority (RLIMIT_RTPRIO): on a busy machine some per cent of a declared rate are lost"
+    );
 }
 
 pub(super) fn count(of: &AtomicU64, more: u64) {

@@ -22,6 +22,10 @@ const SEND_WINDOW_UNKNOWN: u64 = 8 << 20;
 const RECEIVE_WINDOW: u32 = 144 << 20;
 /// The round trip of a path that nobody described, for the first packets only.
 const RTT_UNKNOWN: Duration = Duration::from_millis(150);
+/// Steps of looking for the path's MTU. A probe leaves only when quinn has nothing else to send, so that once a backlog
+/// flows none does: with steps of this size the second one, still in the handshake's wake, is that for Ethernet's 1,500 bytes.
+/// What a smaller path carries is found to within a step.
+const MTU_STEP: u16 = 64;
 /// A connection on which nothing arrives for so long is gone. The session notices earlier.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Keeps NAT bindings and shows a dead path within seconds.
@@ -83,7 +87,9 @@ pub fn transport(hints: &PathHints, pace: &Arc<Pace>) -> Arc<TransportConfig> {
         None => {
             // Random loss looks like a black hole to the detector; look again soon.
             let mut discovery = MtuDiscoveryConfig::default();
-            discovery.black_hole_cooldown(Duration::from_secs(10));
+            discovery
+                .black_hole_cooldown(Duration::from_secs(10))
+                .minimum_change(MTU_STEP);
             config.mtu_discovery_config(Some(discovery));
         }
     }

@@ -1,5 +1,6 @@
 //! One contender on one link with one kind of data: what came of it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use super::world::{ADDRESSES, World};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Until the first record has arrived, on any link on which a contender works at all.
 const FIRST_WITHIN: Duration = Duration::from_secs(45);
+/// More than what any trial stores and its servers take.
+const MEMORY_BYTES: usize = 640 << 20;
+
 /// What stays for all trials of a run.
 pub(crate) struct Stage {
     pub world: World,
@@ -44,6 +48,21 @@ impl Stage {
             directory,
         })
     }
+}
+
+/// Has the machine hold memory for a trial, free and in reach.
+///
+/// A virtual machine may give memory that nobody uses back to its host, and gets it anew page by page when a store grows, at the
+/// price of a microsecond a record: without this, a trial's figures depend on what ran before it. Written in pieces as
+/// small as a store's, or the kernel keeps what it is given in blocks that it takes last.
+async fn provide_memory(stage: &Stage) -> Result<()> {
+    let mut scratch = tempfile::tempfile_in(stage.directory.path())?;
+    tokio::task::spawn_blocking(move || {
+        let zeros = vec![0; 4096];
+        (0..MEMORY_BYTES / zeros.len()).try_for_each(|_| scratch.write_all(&zeros))
+    })
+    .await?
+    .context("a scratch file")
 }
 
 /// Where a trial takes place: on a link, or without any, both regions on one host.
@@ -186,6 +205,7 @@ pub(crate) async fn catch_up(
     limit: Duration,
     round: usize,
 ) -> Result<Sample> {
+    provide_memory(stage).await?;
     let mut sample = sample(place, contender, loaded.kind.name(), round);
     let route = Route {
         stream: loaded.kind.stream(),

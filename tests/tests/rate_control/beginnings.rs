@@ -99,3 +99,17 @@ fn a_quiet_beginning_does_not_make_the_path_look_narrow() {
         assert!(share >= 0.85, "seed {seed}: {share:.3}");
     }
 }
+
+#[test]
+fn a_declared_rate_is_not_given_up_for_jitter() {
+    for seed in 1..=30 {
+        let (mut bed, link) = Bed::named("lte", seed);
+        bed.connect(&DeclaredRate::new(Some(link.rate_bps)));
+        bed.run(ms(400));
+        let stretch = bed.run(secs(6));
+        let share = stretch.of_ideal(link.rate_bps, link.loss);
+        println!("lte seed {seed}: {share:.3}, {:?}", stretch.queue_mean());
+        assert!(share >= 0.8, "seed {seed}: {share:.3}");
+        assert!(stretch.queue_mean() < ms(10), "seed {seed}");
+    }
+}

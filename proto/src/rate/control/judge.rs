@@ -10,6 +10,7 @@ impl Control {
         let delay = found.low.saturating_sub(self.trip.base());
         let late = found.low_late.saturating_sub(self.trip.base());
         self.trip.calm(now);
+        self.learn_noise(found);
         self.smooth(found, late);
         // A source that pauses can still have filled a queue before it did.
         if found.is_idle && !(found.is_overrun(self.rate) && delay > self.target()) {
@@ -108,6 +109,26 @@ impl Control {
             }
             Phase::Landing => self.phase = Phase::Steady { step: 20 },
             Phase::Steady { .. } | Phase::Startup(_) => {}
+        }
+    }
+
+    /// Against a declared rate a queue of our own is not short-lived: while we send little there is none, and while we send all
+    /// that we may it does not shrink. Delay that comes or goes then is the path's.
+    fn learn_noise(&mut self, found: Finding) {
+        if !self.is_anchored() || self.rate < self.ceiling() {
+            return;
+        }
+        let base = self.trip.base();
+        let [early, late] = [found.low_early, found.low_late].map(|it| it.saturating_sub(base));
+        let foreign = if found.sent < self.rate / 4 {
+            early.max(late)
+        } else if found.sent >= self.rate / 8 * 7 {
+            early.saturating_sub(late)
+        } else {
+            return;
+        };
+        if foreign > self.target().saturating_sub(self.trip.noise()) {
+            self.trip.is_not_ours(foreign);
         }
     }
 

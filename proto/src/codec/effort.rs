@@ -2,8 +2,8 @@
 //!
 //! A lane that catches up waits for something at every moment: for records, for its encoder, or for the
 //! link. Waiting for the link means that more compression is more records a second; waiting for the
-//! encoder, that less is. [`EffortControl`] sums these waits over a second, goes a step up or down, and
-//! remembers what was too much.
+//! encoder, that less is. [`EffortControl`] sums these waits, goes a step up or down, and remembers what was too
+//! much. Up it goes soon, since a catch-up may be short; down only after a second, which a busy moment is not.
 
 use std::time::Duration;
 
@@ -92,14 +92,18 @@ pub enum Waits {
     Link,
 }
 
-/// How long a lane is watched before a step.
+/// How long a lane is watched before a step up.
+const WATCH_UP: Duration = Duration::from_millis(300);
+/// How long a lane is watched before a step down.
 const WATCH: Duration = Duration::from_secs(1);
 /// Share of the time that a lane must wait for the link to go up.
 const LINK_SHARE: f64 = 0.6;
 /// Share of a core that an encoder may take after a step up, which about doubles what it takes.
 const CORE_SHARE: f64 = 0.8;
-/// Share of the time in which the encoder may keep the link waiting.
+/// Share of the time in which the lane may wait for its encoder before a step up.
 const ENCODER_SHARE: f64 = 0.2;
+/// The same until a step down. The link has some batches more to send meanwhile, so that a third of the time costs it nothing.
+const ENCODER_SHARE_MAX: f64 = 0.3;
 /// How long a step that was too much is not tried again, and the longest after many times.
 const AVOID_MIN: Duration = Duration::from_secs(30);
 const AVOID_MAX: Duration = Duration::from_secs(600);
@@ -157,23 +161,32 @@ impl EffortControl {
         }
         (self.waits, self.since) = (waits, now);
         let watched = now.saturating_sub(self.watch_began);
-        if watched >= WATCH {
-            self.step(now, watched);
-            self.watch_began = now;
-            (self.for_link, self.for_encoder) = (Duration::ZERO, Duration::ZERO);
-            self.encoding = Duration::ZERO;
+        if watched >= WATCH_UP && self.is_spared(watched) {
+            self.go_up(now);
+        } else if watched >= WATCH {
+            self.ease(now, watched);
+        } else {
+            return;
         }
+        self.watch_began = now;
+        (self.for_link, self.for_encoder) = (Duration::ZERO, Duration::ZERO);
+        self.encoding = Duration::ZERO;
     }
 
-    fn step(&mut self, now: Duration, watched: Duration) {
-        let share = |of: Duration| of.as_secs_f64() / watched.as_secs_f64();
-        let encoding = share(self.encoding);
-        let for_link = share(self.for_link);
-        if share(self.for_encoder) > ENCODER_SHARE {
+    /// Whether the link is what is scarce, and twice the CPU could be spent.
+    fn is_spared(&self, watched: Duration) -> bool {
+        share(self.for_encoder, watched) <= ENCODER_SHARE
+            && share(self.for_link, watched) >= LINK_SHARE
+            && share(self.encoding, watched) * 2.0 <= CORE_SHARE
+    }
+
+    /// Goes down where too much CPU is spent.
+    fn ease(&mut self, now: Duration, watched: Duration) {
+        if share(self.for_encoder, watched) > ENCODER_SHARE_MAX {
             self.go_down(now, true);
-        } else if for_link >= LINK_SHARE && encoding * 2.0 <= CORE_SHARE {
-            self.go_up(now);
-        } else if for_link < LINK_SHARE / 4.0 && encoding > ENCODER_SHARE {
+        } else if share(self.for_link, watched) < LINK_SHARE / 4.0
+            && share(self.encoding, watched) > ENCODER_SHARE
+        {
             self.go_down(now, false); // the bytes saved are not missing
         }
     }
@@ -202,6 +215,10 @@ impl EffortControl {
     }
 }
 
+fn share(of: Duration, watched: Duration) -> f64 {
+    of.as_secs_f64() / watched.as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,10 +237,17 @@ mod tests {
     #[test]
     fn a_scarce_link_raises_the_effort_step_by_step() {
         let mut control = EffortControl::new(Effort::Highest, Duration::ZERO);
-        live(&mut control, 0, 2, 0.05, Waits::Link);
+        control.handle_waits(Duration::from_millis(100), Waits::Link);
+        control.handle_waits(Duration::from_millis(290), Waits::Link);
+        assert_eq!(control.effort(), Effort::Light, "not at once");
+        control.handle_waits(Duration::from_millis(500), Waits::Link);
         assert_eq!(control.effort(), Effort::Shaped);
-        live(&mut control, 2, 4, 0.1, Waits::Link);
-        assert_eq!(control.effort(), Effort::Highest);
+        live(&mut control, 1, 2, 0.1, Waits::Link);
+        assert_eq!(
+            control.effort(),
+            Effort::Highest,
+            "in a short catch-up, too"
+        );
     }
 
     #[test]
@@ -235,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_encoder_that_keeps_the_link_waiting_eases_off_and_remembers() {
-        let mut control = EffortControl::new(Effort::Highest, Duration::ZERO);
+        let mut control = EffortControl::new(Effort::Shaped, Duration::ZERO);
         live(&mut control, 0, 2, 0.1, Waits::Link);
         assert_eq!(control.effort(), Effort::Shaped);
         live(&mut control, 2, 3, 0.9, Waits::Link);

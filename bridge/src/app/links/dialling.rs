@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::link::{Dialer, Session as Connection};
+use crate::link::{DialError, Dialer, Session as Connection};
 
 /// First and longest wait between attempts, before jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// So long after a session was lost, silence is answered by the next attempt at once: it has taken its time already, and a
+/// link that heals shall not wait. Later a peer is more likely gone, and every attempt is some kilobytes on a metered path.
+const FRESH: Duration = Duration::from_secs(300);
 
 /// What is wished. The number tells one wish from the next, however fast they follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,7 +75,7 @@ impl Dialling {
 async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc::Sender<Outcome>) {
     let mut backoff =
         Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX).expect("the constants are in order, none zero");
-    let mut waits = false;
+    let mut pause = Pause::default();
     let mut done = 0;
     loop {
         let next = wishes.wait_for(|wish| wish.wanted && wish.number != done);
@@ -79,16 +84,20 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
         };
         if wish.stood {
             backoff.reset();
+            pause.fresh_until = Some(Instant::now() + FRESH);
         }
         let attempts = async {
             loop {
-                if std::mem::replace(&mut waits, true) {
+                if pause.is_due() {
                     let wait = backoff.next_wait(&mut rand::rng());
                     tokio::time::sleep(wait).await;
                 }
                 let outcome = match dialer.dial().await {
                     Ok(connection) => Outcome::Made(Box::new(connection)),
-                    Err(why) => Outcome::Failed(why.to_string()),
+                    Err(why) => {
+                        pause.note(&why, Instant::now());
+                        Outcome::Failed(why.to_string())
+                    }
                 };
                 let made = matches!(outcome, Outcome::Made(_));
                 if tell.send(outcome).await.is_err() || made {
@@ -102,5 +111,45 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
             // The attempt under way is dropped, and with it its connection.
             gone = changes.wait_for(|now| *now != wish) => if gone.is_err() { return },
         }
+    }
+}
+
+/// Whether there is a wait before the next attempt. Before the very first there is none.
+#[derive(Default)]
+struct Pause {
+    waits: bool,
+    fresh_until: Option<Instant>,
+}
+
+impl Pause {
+    fn is_due(&mut self) -> bool {
+        std::mem::replace(&mut self.waits, true)
+    }
+
+    fn note(&mut self, why: &DialError, now: Instant) {
+        let is_silence = matches!(why, DialError::Timeout(_));
+        self.waits = !(is_silence && self.fresh_until.is_some_and(|until| now < until));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_was_cut_is_tried_without_a_pause_a_peer_that_refuses_is_not() {
+        let (now, silence) = (Instant::now(), DialError::Timeout(Duration::from_secs(1)));
+        let mut pause = Pause::default();
+        assert!(!pause.is_due(), "the first attempt");
+        pause.note(&silence, now);
+        assert!(pause.is_due(), "no session has stood");
+        pause.fresh_until = Some(now + FRESH);
+        pause.note(&silence, now);
+        assert!(!pause.is_due());
+        pause.note(&DialError::Closed, now);
+        assert!(pause.is_due());
+        pause.note(&silence, now + FRESH);
+        assert!(pause.is_due(), "too long ago");
+        assert!(pause.is_due(), "a connection was made and lost");
     }
 }

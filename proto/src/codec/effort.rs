@@ -102,7 +102,8 @@ const LINK_SHARE: f64 = 0.6;
 const CORE_SHARE: f64 = 0.8;
 /// Share of the time in which the lane may wait for its encoder before a step up.
 const ENCODER_SHARE: f64 = 0.2;
-/// The same until a step down. The link has some batches more to send meanwhile, so that a third of the time costs it nothing.
+/// The same until a step down. The link has some batches more to send meanwhile: with a fifth of the
+/// time it was seen 98 % used, and what wavers around the bound must not be given up by chance.
 const ENCODER_SHARE_MAX: f64 = 0.3;
 /// How long a step that was too much is not tried again, and the longest after many times.
 const AVOID_MIN: Duration = Duration::from_secs(30);

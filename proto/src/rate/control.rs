@@ -15,6 +15,9 @@
 //!                                     slower)
 //! ```
 //!
+//! Against a declared rate noise is also learned without an experiment: delay while little is sent, or that shrinks while all
+//! that may be is sent, is no queue of ours.
+//!
 //! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
 //! delivered, then ever faster. The pace is held by the [`Shaper`](super::Shaper); the window only bounds
 //! what is unacknowledged when a path dies.

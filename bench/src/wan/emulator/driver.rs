@@ -88,8 +88,8 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
-        // Without the right to these, the emulator is less exact, and says so by its lateness.
-        // It goes ahead of everything that it carries packets for.
+        // It goes ahead of everything that it carries packets for. Without the right to that it is less exact, and says
+        // so by its lateness.
         let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
         let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Max, policy);
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));

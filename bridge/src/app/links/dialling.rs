@@ -47,7 +47,8 @@ impl Dialling {
         Self { wish, outcomes }
     }
 
-    /// Dials until a connection is made. Every time but the first there is a short wait before.
+    /// Dials until a connection is made. Before every attempt but the first there is a short wait, unless a link that
+    /// stood a moment ago is silent.
     pub(super) fn wish(&self, stood: bool) {
         self.wish.send_modify(|wish| {
             *wish = Wish {

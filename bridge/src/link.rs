@@ -2,8 +2,8 @@
 //!
 //! This module decides nothing of the protocol. It moves frames as length-checked byte strings over
 //! one bidirectional stream that data cannot delay, and batches over one unidirectional stream each,
-//! drained in whatever order they arrive. The second-named region of a `[[link]]` dials, the first
-//! listens, so that both never dial; a newer connection of the same peer replaces an older one.
+//! drained in whatever order they arrive. Which of two connections between the same regions stands is decided elsewhere
+//! (`causeway_proto::contest`).
 //!
 //! Every packet leaves through one shaping thread, which holds links and host to their rates; what a
 //! connection may send its controller decides (`causeway_proto::rate`). Live batches go out once more as
@@ -11,7 +11,8 @@
 
 mod connection;
 mod copies;
-mod endpoint;
+mod dialer;
+mod listener;
 mod rate;
 mod shaping;
 mod socket;
@@ -21,7 +22,8 @@ mod transport;
 pub(crate) use connection::close;
 pub use connection::{ControlSender, IncomingBatch, LinkGone, Session};
 pub use copies::CopySender;
-pub use endpoint::{DialError, Dialer, Listener, Refusals};
+pub use dialer::{DialError, Dialer};
+pub use listener::{Listener, Refusals};
 pub use rate::{DeclaredRate, Pace};
 pub use shaping::{Counts, Shaping};
 pub use tls::{ALPN, Identity, IdentityError, TlsError, TlsFiles, days_left, region_of};

@@ -220,6 +220,7 @@ fn start_links(
         let hints = PathHints {
             rate: rates.link(&peer),
             rtt: link.rtt,
+            measured_rtt: None,
             mtu: link.mtu,
             shaping: shaping.clone(),
         };

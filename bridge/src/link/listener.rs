@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use causeway_proto::error::CloseReason;
 use causeway_proto::id::RegionId;
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use quinn::{
+    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime,
+    TransportErrorCode,
+};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -114,6 +117,11 @@ impl Listener {
         };
         let connection = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => connection,
+            Ok(Err(why)) if has_given_up(&why) => {
+                // It tries again at once: on a path that is dead one way that is no news.
+                tracing::debug!(%from, "the caller did not wait for the end of the handshake");
+                return self.refusals.count("handshake_given_up");
+            }
             Ok(Err(why)) => {
                 self.refusals.count("handshake");
                 tracing::warn!(%from, %why, "caller refused in the TLS handshake");
@@ -155,6 +163,12 @@ impl Listener {
             expected: known.join(" or "),
         })
     }
+}
+
+/// Whether the caller dropped its attempt, which QUIC says in a handshake without a reason (RFC 9000, 10.2.3); a
+/// certificate that it does not accept comes as a TLS alert.
+fn has_given_up(why: &ConnectionError) -> bool {
+    matches!(why, ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::APPLICATION_ERROR)
 }
 
 fn refusal_name(why: &IdentityError) -> &'static str {

@@ -41,12 +41,21 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub struct PathHints {
     /// Declared wire rate.
     pub rate: DeclaredRate,
-    /// Expected round trip, for the first packets.
+    /// Expected round trip: for the first packets, and for what a connection may keep.
     pub rtt: Option<Duration>,
+    /// What a session before has measured; for the first packets it counts more than what is expected.
+    pub measured_rtt: Option<Duration>,
     /// Size of IP payload that the path is known to carry, in bytes of UDP payload.
     pub mtu: Option<u16>,
     /// What this host sends in all; the same for every link of a process.
     pub shaping: Shaping,
+}
+
+impl PathHints {
+    /// The round trip to begin with.
+    pub(super) fn first_rtt(&self) -> Option<Duration> {
+        self.measured_rtt.or(self.rtt)
+    }
 }
 
 /// quinn's settings for one connection over that path, paced by `pace`.
@@ -70,14 +79,14 @@ pub fn transport(hints: &PathHints, pace: &Arc<Pace>) -> Arc<TransportConfig> {
         .datagram_send_buffer_size(COPIES_BUFFER)
         .congestion_controller_factory(Arc::new(RateFactory {
             pace: Arc::clone(pace),
-            rtt: hints.rtt.unwrap_or(RTT_UNKNOWN),
+            rtt: hints.first_rtt().unwrap_or(RTT_UNKNOWN),
         }));
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(8))
         .max_ack_delay(Some(Duration::from_millis(5)))
         .reordering_threshold(VarInt::from_u32(2));
     config.ack_frequency_config(Some(acks));
-    if let Some(rtt) = hints.rtt {
+    if let Some(rtt) = hints.first_rtt() {
         config.initial_rtt(rtt);
     }
     match hints.mtu {

@@ -21,8 +21,8 @@ const FRESH: Duration = Duration::from_secs(300);
 struct Wish {
     number: u64,
     wanted: bool,
-    /// A session has stood since the last one: failures before it count no more.
-    stood: bool,
+    /// A session has stood since the last one, with that round trip: failures before it count no more.
+    stood: Option<Duration>,
 }
 
 /// What became of an attempt.
@@ -48,8 +48,8 @@ impl Dialling {
     }
 
     /// Dials until a connection is made. Before every attempt but the first there is a short wait, unless a link that
-    /// stood a moment ago is silent.
-    pub(super) fn wish(&self, stood: bool) {
+    /// stood a moment ago, with the round trip `stood`, is silent.
+    pub(super) fn wish(&self, stood: Option<Duration>) {
         self.wish.send_modify(|wish| {
             *wish = Wish {
                 number: wish.number + 1,
@@ -83,9 +83,9 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
         let Ok(wish) = next.await.map(|wish| *wish) else {
             return;
         };
-        if wish.stood {
+        if let Some(round_trip) = wish.stood {
             backoff.reset();
-            pause.fresh_until = Some(Instant::now() + FRESH);
+            pause.fresh = Some((Instant::now() + FRESH, round_trip));
         }
         let attempts = async {
             loop {
@@ -93,6 +93,7 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
                     let wait = backoff.next_wait(&mut rand::rng());
                     tokio::time::sleep(wait).await;
                 }
+                dialer.expect_round_trip(pause.round_trip(Instant::now()));
                 let outcome = match dialer.dial().await {
                     Ok(connection) => Outcome::Made(Box::new(connection)),
                     Err(why) => {
@@ -115,11 +116,12 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
     }
 }
 
-/// Whether there is a wait before the next attempt. Before the very first there is none.
+/// Whether there is a wait before the next attempt, and what is known of the path. Before the very first there is none.
 #[derive(Default)]
 struct Pause {
     waits: bool,
-    fresh_until: Option<Instant>,
+    /// Until when a session lost is one of a moment ago, and its round trip.
+    fresh: Option<(Instant, Duration)>,
 }
 
 impl Pause {
@@ -127,9 +129,14 @@ impl Pause {
         std::mem::replace(&mut self.waits, true)
     }
 
+    fn round_trip(&self, now: Instant) -> Option<Duration> {
+        self.fresh
+            .and_then(|(until, round_trip)| (now < until).then_some(round_trip))
+    }
+
     fn note(&mut self, why: &DialError, now: Instant) {
         let is_silence = matches!(why, DialError::Timeout(_));
-        self.waits = !(is_silence && self.fresh_until.is_some_and(|until| now < until));
+        self.waits = !(is_silence && self.round_trip(now).is_some());
     }
 }
 
@@ -144,7 +151,7 @@ mod tests {
         assert!(!pause.is_due(), "the first attempt");
         pause.note(&silence, now);
         assert!(pause.is_due(), "no session has stood");
-        pause.fresh_until = Some(now + FRESH);
+        pause.fresh = Some((now + FRESH, Duration::from_millis(80)));
         pause.note(&silence, now);
         assert!(!pause.is_due());
         pause.note(&DialError::Closed, now);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_proto::contest::{Action, ConnectionId, Contest, Part};
 use causeway_proto::error::CloseReason;
@@ -43,8 +44,8 @@ pub(super) struct Link<'a> {
     stop: Arc<Notify>,
     /// Ends the trial of a caller.
     enough: Arc<Notify>,
-    /// A session has stood since we last dialled.
-    stood: bool,
+    /// A session has stood since we last dialled, with that round trip.
+    stood: Option<Duration>,
     last_error: String,
 }
 
@@ -74,7 +75,7 @@ impl<'a> Link<'a> {
             steps: FuturesUnordered::new(),
             stop: Arc::default(),
             enough: Arc::default(),
-            stood: false,
+            stood: None,
             last_error: String::new(),
         }
     }
@@ -172,6 +173,7 @@ impl<'a> Link<'a> {
             }
             Step::Ended(id, connection, end) => {
                 self.note_end(&connection, &end);
+                self.stood = Some(connection.connection().rtt());
                 connection.close(match *end {
                     SessionEnd::Stopped => CloseReason::Superseded,
                     ref end => end.close_reason(),
@@ -222,7 +224,7 @@ impl<'a> Link<'a> {
             match action {
                 Action::Dial => {
                     if let Some(dialling) = &self.dialling {
-                        dialling.wish(std::mem::take(&mut self.stood));
+                        dialling.wish(self.stood.take());
                     }
                 }
                 Action::StopDialling => {
@@ -265,7 +267,6 @@ impl<'a> Link<'a> {
         self.task.teller.handshaking(&connection);
         self.task.teller.up(skew);
         tracing::info!(peer = %self.task.peer, skew, dialled = connection.dialled_by_us, "link up");
-        self.stood = true;
         self.last_error.clear();
         self.stop = Arc::default();
         let (task, stop) = (self.task, Arc::clone(&self.stop));

@@ -9,12 +9,20 @@ const BYTE: i128 = 8 * 1_000_000_000;
 ///
 /// A single packet larger than the burst passes when the bucket is full, and leaves a debt: the bound is
 /// then that packet's size instead of the burst.
+///
+/// A packet that may pass does so only when its thread gets round to it. Packets after it could come closer to it than was
+/// decided, so the bucket counts it as on its way until it is [settled](Self::settle), and fills no further than to where
+/// the packet would leave it if it passed last of all.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     rate: Option<u64>,
     burst: i128,
     level: i128,
     at: Duration,
+    /// Of packets that may pass, and may not have passed yet.
+    on_its_way: i128,
+    /// What ran over since a packet was last taken.
+    over: i128,
 }
 
 impl Bucket {
@@ -26,6 +34,8 @@ impl Bucket {
             burst,
             level: burst,
             at: now,
+            on_its_way: 0,
+            over: 0,
         }
     }
 
@@ -45,7 +55,7 @@ impl Bucket {
         self.refill(now);
         self.rate = rate;
         self.burst = i128::from(burst) * BYTE;
-        self.level = self.level.min(self.burst);
+        self.level = self.level.min(self.full());
         if rate.is_none() {
             self.level = self.burst;
         }
@@ -67,28 +77,48 @@ impl Bucket {
         ))
     }
 
-    /// A packet passes. Asked for before [`ready_at`](Self::ready_at) it leaves a debt.
+    /// A packet may pass from now on. Asked for before [`ready_at`](Self::ready_at) it leaves a debt.
     pub fn take(&mut self, now: Duration, bytes: u64) {
         self.refill(now);
+        self.over = 0;
         if self.rate.is_some() {
             self.level -= i128::from(bytes) * BYTE;
+            self.on_its_way += i128::from(bytes) * BYTE;
         }
     }
 
-    /// Bytes that were not taken in time: beyond a full bucket. `None` without a rate.
+    /// All that was taken has passed by now.
+    pub fn settle(&mut self, now: Duration) {
+        if self.on_its_way > 0 {
+            self.refill(now);
+            self.on_its_way = 0;
+        }
+    }
+
+    /// Bytes that were not taken in time, since one last was: beyond a full bucket. `None` without a rate.
     pub fn overflow(&self, now: Duration) -> Option<u64> {
         self.rate?;
-        let over = (self.unbounded_at(now) - self.burst).max(0);
+        let over = self.over + self.over_at(now);
         Some(u64::try_from(over / BYTE).unwrap_or(u64::MAX))
     }
 
     fn refill(&mut self, now: Duration) {
+        self.over += self.over_at(now);
         self.level = self.level_at(now);
         self.at = self.at.max(now);
     }
 
     fn level_at(&self, now: Duration) -> i128 {
-        self.unbounded_at(now).min(self.burst)
+        self.unbounded_at(now).min(self.full())
+    }
+
+    fn over_at(&self, now: Duration) -> i128 {
+        (self.unbounded_at(now) - self.full()).max(0)
+    }
+
+    /// The highest level that may be reached now.
+    fn full(&self) -> i128 {
+        self.burst - self.on_its_way
     }
 
     fn unbounded_at(&self, now: Duration) -> i128 {
@@ -105,20 +135,24 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The bound, over every pair of packets, whatever their sizes and however late the bucket is asked.
+        /// The bound, over every pair of packets, whatever their sizes, however late the bucket is asked,
+        /// and whenever they pass between its answer and the settlement.
         #[test]
         fn no_interval_holds_more_than_rate_and_burst(
             rate in 16_000u64..2_000_000_000,
-            steps in proptest::collection::vec((1u64..=1480, 0u64..3_000_000), 1..120),
+            steps in proptest::collection::vec((1u64..=1480, 0u64..3_000_000, 0u64..500_000, 0.0..=1.0), 1..120),
         ) {
             let burst = 2960;
             let mut bucket = Bucket::new(Some(rate), burst, Duration::ZERO);
             let mut now = Duration::ZERO;
             let mut passed = Vec::new();
-            for (bytes, late) in steps {
+            for (bytes, late, takes, passes) in steps {
                 now = bucket.ready_at(now, bytes) + Duration::from_nanos(late);
                 bucket.take(now, bytes);
-                passed.push((now, bytes));
+                let takes = Duration::from_nanos(takes);
+                passed.push((now + takes.mul_f64(passes), bytes));
+                now += takes;
+                bucket.settle(now);
             }
             for first in 0..passed.len() {
                 let mut sum = 0u128;
@@ -139,6 +173,7 @@ mod tests {
             for _ in 0..1000 {
                 now = bucket.ready_at(now, bytes);
                 bucket.take(now, bytes);
+                bucket.settle(now);
             }
             let wanted = (1000 * bytes - 2960).max(1) as f64 * 8.0 / rate as f64;
             prop_assert!(now.as_secs_f64() <= wanted + 1e-4, "{now:?} for {wanted}");
@@ -150,10 +185,14 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut bucket = Bucket::new(Some(8_000), 2000, Duration::ZERO);
         bucket.take(Duration::ZERO, 2000);
+        bucket.settle(Duration::ZERO);
         assert_eq!(bucket.overflow(second * 2), Some(0));
         assert_eq!(bucket.overflow(second * 3), Some(1000));
         bucket.take(second * 3, 500);
         assert_eq!(bucket.overflow(second * 3), Some(0));
+        // Half a second on its way, and only then may the bucket be full.
+        bucket.settle(second * 3 + second / 2);
+        assert_eq!(bucket.overflow(second * 4), Some(500));
         assert_eq!(Bucket::new(None, 2000, second).overflow(second), None);
     }
 
@@ -161,6 +200,7 @@ mod tests {
     fn a_rate_changes_while_it_runs() {
         let mut bucket = Bucket::new(Some(8_000), 2000, Duration::ZERO);
         bucket.take(Duration::ZERO, 2000);
+        bucket.settle(Duration::ZERO);
         assert_eq!(
             bucket.ready_at(Duration::ZERO, 1000),
             Duration::from_secs(1)

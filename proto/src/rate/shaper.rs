@@ -73,7 +73,7 @@ impl<P> Flow<P> {
 /// All links of a host. Flows of a link share its rate packet by packet, links share the host's.
 ///
 /// Over any interval `t` no more than `rate * t + max(2 * mtu, rate * 200 us)` bytes of a link leave that declares
-/// a rate.
+/// a rate, if each leaves between [`poll`](Self::poll) and the next [`settle`](Self::settle).
 #[derive(Debug)]
 pub struct Shaper<P> {
     host: Bucket,
@@ -165,6 +165,7 @@ impl<P> Shaper<P> {
     pub fn charge(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(link) = self.links.get_mut(link.0) {
             link.bucket.take(now, bytes);
+            link.bucket.settle(now);
         }
     }
 
@@ -274,6 +275,14 @@ impl<P> Shaper<P> {
         } else {
             Step::Wait(wait)
         }
+    }
+
+    /// All that was to be sent has left by now. Until this is said the buckets reckon with its leaving at any moment.
+    pub fn settle(&mut self, now: Duration) {
+        self.host.settle(now);
+        self.links.iter_mut().for_each(|it| it.bucket.settle(now));
+        let flows = self.flows.iter_mut().flatten();
+        flows.for_each(|it| it.pace.settle(now));
     }
 
     /// Takes the first datagram of the flow whose turn it is, and sends that flow to the end of the queue.

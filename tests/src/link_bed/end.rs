@@ -222,6 +222,7 @@ impl End {
                     Step::Idle => break None,
                 }
             };
+            self.shaper.settle(now);
             if !filled && left.len() == before {
                 let timer = self
                     .connection

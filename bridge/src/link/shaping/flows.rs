@@ -122,6 +122,11 @@ impl Flows {
         self.shaper.poll(now)
     }
 
+    /// All that was to be sent has left.
+    pub(super) fn settle(&mut self, now: Duration) {
+        self.shaper.settle(now);
+    }
+
     /// Takes over what controllers, handshakes and operators have changed.
     pub(super) fn refresh(&mut self, now: Duration) {
         self.shaper.set_host_rate(now, self.host.get());

@@ -90,8 +90,10 @@ impl Shared {
                 drop(state);
                 self.send(&due);
                 due.clear();
+                let sent = self.now();
                 woken.drain(..).for_each(Waker::wake);
                 state = self.lock();
+                state.flows.settle(sent);
                 continue;
             }
             state.is_idle = wait.is_none();

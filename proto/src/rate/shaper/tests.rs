@@ -10,16 +10,17 @@ fn run(
     from: Duration,
     end: Duration,
 ) -> Vec<(Duration, FlowKey, u64)> {
-    run_late(shaper, flows, from, end, Duration::ZERO)
+    run_late(shaper, flows, from, end, [Duration::ZERO; 2])
 }
 
-/// The same, asking `late` whenever it was told to wait.
+/// The same, asking `late` whenever it was told to wait. To send takes a while: the packets leave at its beginning and at
+/// its end in turn.
 fn run_late(
     shaper: &mut Shaper<u64>,
     flows: &[(FlowKey, u64)],
     from: Duration,
     end: Duration,
-    late: Duration,
+    [late, takes]: [Duration; 2],
 ) -> Vec<(Duration, FlowKey, u64)> {
     let mut now = from;
     let mut left = Vec::new();
@@ -30,7 +31,12 @@ fn run_late(
             }
         }
         match shaper.poll(now) {
-            Step::Send(flow, bytes) => left.push((now, flow, bytes)),
+            Step::Send(flow, bytes) => {
+                let after = takes * (left.len() % 2) as u32;
+                left.push((now + after, flow, bytes));
+                now += takes;
+                shaper.settle(now);
+            }
             Step::Wait(until) => now = until + late,
             Step::Idle => break,
         }
@@ -122,7 +128,10 @@ fn sleep_through(rate: u64, late: Duration, is_full: bool) -> (u64, u64) {
             pushed += 1;
         }
         match shaper.poll(now) {
-            Step::Send(..) => left += MTU,
+            Step::Send(..) => {
+                left += MTU;
+                shaper.settle(now);
+            }
             Step::Wait(until) => {
                 now = until + late;
                 wakes += 1;
@@ -171,7 +180,10 @@ fn a_backlog_whose_next_packets_come_a_moment_late_is_still_one() {
     let (mut now, mut left) = (Duration::ZERO, 0);
     while now < Duration::from_secs(2) {
         match shaper.poll(now) {
-            Step::Send(..) => left += MTU,
+            Step::Send(..) => {
+                left += MTU;
+                shaper.settle(now);
+            }
             Step::Wait(until) => now = until + Duration::from_micros(40),
             Step::Idle => {
                 now += Duration::from_micros(20);
@@ -200,7 +212,7 @@ proptest! {
     #[test]
     fn a_link_keeps_its_bound(
         rate in prop_oneof![50_000u64..100_000_000, 80_000_000u64..1_000_000_000],
-        late in 0u64..60_000,
+        late in [0u64..60_000, 0u64..300_000],
         sizes in proptest::collection::vec((40u64..=MTU, proptest::option::of(50_000u64..200_000_000)), 1..5),
     ) {
         let mut shaper = Shaper::new(None, Duration::ZERO);
@@ -211,7 +223,7 @@ proptest! {
             (flow, *bytes)
         }).collect();
         let end = Duration::from_secs_f64(2_000_000.0 / rate as f64);
-        let left = run_late(&mut shaper, &flows, Duration::ZERO, end, Duration::from_nanos(late));
+        let left = run_late(&mut shaper, &flows, Duration::ZERO, end, late.map(Duration::from_nanos));
         let most = u128::from((rate / 8 / 5000).max(2 * MTU));
         for first in 0..left.len() {
             let mut bytes = 0;

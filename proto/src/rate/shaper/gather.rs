@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_micros(50);
 /// Packets are waited for together only where they pass in this time; else each leaves as soon as it may.
 const GATHER: Duration = Duration::from_micros(250);
 /// What lateness may cost, in time at the link's rate, before each packet is waited for alone.
-const LOAN: Duration = Duration::from_millis(5);
+const LOAN: Duration = Duration::from_millis(20);
 
 /// What sleeping for several packets has cost a link, as far as it has not been paid back.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ mod copies;
 mod dialer;
 mod listener;
 mod rate;
+mod receiving;
 mod shaping;
 mod socket;
 mod tls;

@@ -17,15 +17,14 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use causeway_proto::rate::FlowKey;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::rate::Pace;
+use super::receiving::Receiving;
 use super::shaping::{FlowHandle, Shaping, Wire};
 
 thread_local! {
@@ -46,7 +45,7 @@ pub(super) fn beginning<T>(pace: &Arc<Pace>, make: impl FnOnce() -> T) -> T {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ShapedSocket {
-    wire: AsyncFd<Arc<Wire>>,
+    receiving: Receiving,
     shaping: Shaping,
     /// What the endpoint sends by itself.
     replies: FlowHandle,
@@ -56,14 +55,9 @@ impl ShapedSocket {
     /// `pace` is that of the link, if the socket has only one.
     pub(super) fn new(socket: UdpSocket, shaping: &Shaping, pace: Arc<Pace>) -> io::Result<Self> {
         let wire = Wire::new(socket)?;
-        #[expect(
-            deprecated,
-            reason = "what takes its place is unsafe; a Wire owns its socket for life"
-        )]
-        let watched = AsyncFd::with_interest(Arc::clone(&wire), Interest::READABLE)?;
         Ok(Self {
             replies: shaping.add_flow(&wire, pace),
-            wire: watched,
+            receiving: Receiving::new(wire)?,
             shaping: shaping.clone(),
         })
     }
@@ -73,7 +67,7 @@ impl AsyncUdpSocket for ShapedSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         let pace = BEGINNING.take().unwrap_or_default();
         Box::pin(Poller(Arc::new(
-            self.shaping.add_flow(self.wire.get_ref(), pace),
+            self.shaping.add_flow(self.receiving.wire(), pace),
         )))
     }
 
@@ -91,35 +85,25 @@ impl AsyncUdpSocket for ShapedSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.wire.poll_read_ready(cx))?;
-            let Ok(received) = guard.try_io(|wire| wire.get_ref().recv(bufs, meta)) else {
-                continue;
-            };
-            // Fewer than asked for: there is nothing more, and to be told so would take another system call.
-            if received.as_ref().is_ok_and(|count| *count < bufs.len()) {
-                guard.clear_ready();
-            }
-            return Poll::Ready(received);
-        }
+        self.receiving.poll(cx, bufs, meta)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.wire.get_ref().local_addr()
+        self.receiving.wire().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        let wire = self.wire.get_ref();
+        let wire = self.receiving.wire();
         let most = wire.state().max_gso_segments();
         most.min(self.replies.segments(wire))
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.wire.get_ref().state().gro_segments()
+        self.receiving.wire().state().gro_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.wire.get_ref().state().may_fragment()
+        self.receiving.wire().state().may_fragment()
     }
 }
 

@@ -1,0 +1,211 @@
+//! How a socket waits for what arrives.
+//!
+//! While little comes the runtime tells of each datagram. While much comes that is a wake-up for every one or two of
+//! them, which costs more than to read them; so then nobody is told, and the socket is looked at once a [`TICK`], until a
+//! tick brings little. The kernel's buffer holds far more than arrives in a tick (`link::transport`).
+
+use std::io::{self, IoSliceMut};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use quinn::udp::RecvMeta;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::shaping::Wire;
+
+/// The runtime's timers are no finer. On a path of a WAN it is no delay.
+const TICK: Duration = Duration::from_millis(1);
+/// Datagrams in a tick that are many, and so few that the runtime may tell of each again.
+const MANY: usize = 4;
+const FEW: usize = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    wire: Arc<Wire>,
+    /// One task reads.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Told {
+        watched: AsyncFd<Arc<Wire>>,
+        tick: Instant,
+        /// Datagrams since then.
+        came: usize,
+    },
+    Looking {
+        next: Pin<Box<Sleep>>,
+        /// Datagrams that this look has found.
+        came: usize,
+    },
+}
+
+impl Receiving {
+    pub(super) fn new(wire: Arc<Wire>) -> io::Result<Self> {
+        let waiting = Mutex::new(told(&wire)?);
+        Ok(Self { wire, waiting })
+    }
+
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Datagrams that have arrived.
+    pub(super) fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &mut *waiting {
+                Waiting::Told {
+                    watched,
+                    tick,
+                    came,
+                } => {
+                    let mut guard = ready!(watched.poll_read_ready(cx))?;
+                    let Ok(received) = guard.try_io(|wire| wire.get_ref().recv(bufs, meta)) else {
+                        continue;
+                    };
+                    // Fewer than asked for: there is nothing more, and to be told so would take another system call.
+                    if received.as_ref().is_ok_and(|count| *count < bufs.len()) {
+                        guard.clear_ready();
+                    }
+                    let now = Instant::now();
+                    if now > *tick + TICK {
+                        (*tick, *came) = (now, 0);
+                    }
+                    *came += received.as_ref().unwrap_or(&0);
+                    if *came >= MANY {
+                        *waiting = Waiting::Looking {
+                            next: Box::pin(sleep(TICK)),
+                            came: 0,
+                        };
+                    }
+                    return Poll::Ready(received);
+                }
+                Waiting::Looking { next, came } => {
+                    ready!(next.as_mut().poll(cx));
+                    let received = self.wire.recv(bufs, meta);
+                    let count = *received.as_ref().unwrap_or(&0);
+                    *came += count;
+                    if count < bufs.len() {
+                        let is_quiet = *came <= FEW;
+                        *came = 0;
+                        next.as_mut().reset(Instant::now() + TICK);
+                        // Where nobody can be told, looking goes on.
+                        if is_quiet && let Ok(told) = told(&self.wire) {
+                            *waiting = told;
+                        }
+                    }
+                    if !received.as_ref().is_err_and(is_nothing) {
+                        return Poll::Ready(received);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn told(wire: &Arc<Wire>) -> io::Result<Waiting> {
+    #[expect(
+        deprecated,
+        reason = "what takes its place is unsafe; a Wire owns its socket for life"
+    )]
+    let watched = AsyncFd::with_interest(Arc::clone(wire), Interest::READABLE)?;
+    Ok(Waiting::Told {
+        watched,
+        tick: Instant::now(),
+        came: 0,
+    })
+}
+
+fn is_nothing(why: &io::Error) -> bool {
+    why.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::UdpSocket;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    struct Pair {
+        from: UdpSocket,
+        to: Receiving,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let [from, to] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+            to.set_nonblocking(true).unwrap();
+            from.connect(to.local_addr().unwrap()).unwrap();
+            let to = Receiving::new(Wire::new(to).unwrap()).unwrap();
+            Self { from, to }
+        }
+
+        fn send(&self, numbers: std::ops::Range<u32>) {
+            for number in numbers {
+                self.from.send(&number.to_be_bytes()).unwrap();
+            }
+        }
+
+        /// What the next read brings.
+        async fn read(&self) -> Vec<u32> {
+            let mut buffers = [[0; 64]; 2];
+            let mut meta = [RecvMeta::default(); 2];
+            let mut bufs = buffers.each_mut().map(|it| IoSliceMut::new(it));
+            let read = poll_fn(|cx| self.to.poll(cx, &mut bufs, &mut meta));
+            let count = timeout(DEADLINE, read).await.unwrap().unwrap();
+            let mut numbers = Vec::new();
+            for (buffer, meta) in buffers.iter().zip(&meta[..count]) {
+                let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+                numbers.extend(buffer[..meta.len].chunks(4).map(number));
+            }
+            numbers
+        }
+
+        async fn read_until(&self, last: u32) -> Vec<u32> {
+            let mut numbers = Vec::new();
+            while numbers.last() != Some(&last) {
+                numbers.extend(self.read().await);
+            }
+            numbers
+        }
+
+        fn is_told(&self) -> bool {
+            matches!(*self.to.waiting.lock().unwrap(), Waiting::Told { .. })
+        }
+    }
+
+    #[tokio::test]
+    async fn many_datagrams_are_looked_for_few_are_told_of() {
+        let pair = Pair::new();
+        pair.send(0..1);
+        assert_eq!(pair.read().await, [0]);
+        assert!(pair.is_told());
+        pair.send(1..100);
+        assert!(pair.read_until(99).await.into_iter().eq(1..100));
+        assert!(!pair.is_told(), "they came at once");
+        // The look that comes next finds only this one.
+        pair.send(100..101);
+        assert_eq!(pair.read().await, [100]);
+        assert!(pair.is_told());
+        pair.send(101..102);
+        assert_eq!(pair.read().await, [101]);
+    }
+}

@@ -15,7 +15,7 @@
 //!                                     slower)
 //! ```
 //!
-//! Against a declared rate noise is also learned without an experiment: delay while little is sent, or that shrinks while all
+//! Noise is also learned without an experiment: delay that comes while little of a declared rate is sent, or shrinks while all
 //! that may be is sent, is no queue of ours.
 //!
 //! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
@@ -119,6 +119,8 @@ pub struct Control {
     /// Trials in a row that found the path full.
     looks: u32,
     hold_until: Duration,
+    /// Trials in a row in `Steady`.
+    settled: u32,
 }
 
 impl Control {
@@ -139,6 +141,7 @@ impl Control {
             policers: 0,
             looks: 0,
             hold_until: now,
+            settled: 0,
         };
         control.begin();
         control.trial = Trial::new(now, control.trial_length());

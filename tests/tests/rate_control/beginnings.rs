@@ -39,11 +39,11 @@ fn a_beginning_finds_the_rate_in_a_few_round_trips() {
 
 #[test]
 fn a_beginning_under_jitter_may_take_a_little_longer() {
-    let shares: Vec<f64> = (0..12).map(|seed| beginning("lte", seed).0).collect();
+    let shares: Vec<f64> = (0..40).map(|seed| beginning("lte", seed).0).collect();
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     println!("lte {mean:.3}");
-    assert!(mean >= 0.65);
-    assert!(shares.iter().all(|share| *share >= 0.4));
+    assert!(mean >= 0.78);
+    assert!(shares.iter().all(|share| *share >= 0.55));
 }
 
 #[test]

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use super::{Control, Finding, LOSS_PACKETS, LOSS_SUSPECT, Mode, POLICER_HOLD, Phase, TARGET};
 
+/// Trials of a rate that was found, after which no queue is left of the search for it.
+const SETTLED_TRIALS: u32 = 3;
+/// Of a thousand, by which a rate climbs first where nothing is known of what fills the path.
+const STEP_UNKNOWN: u64 = 40;
+
 impl Control {
     /// Decides what a trial's finding means, and what is tried next.
     pub(super) fn judge(&mut self, now: Duration, found: Finding) {
@@ -62,10 +67,10 @@ impl Control {
                     // Even of less, not all arrives: the link carries less than we thought.
                     self.drain(found, late, rate);
                 } else {
-                    self.trip.is_not_ours(late);
+                    self.is_not_ours(late);
                     // Where nothing was found that fills the path, or its rate is declared, there may be much more of it.
                     let is_found = self.capacity.is_some() && !self.is_anchored();
-                    let step = if is_found { 10 } else { 40 };
+                    let step = if is_found { 10 } else { STEP_UNKNOWN };
                     self.go(rate, Phase::Steady { step });
                 }
             }
@@ -112,24 +117,41 @@ impl Control {
         }
     }
 
-    /// Against a declared rate a queue of our own is not short-lived: while we send little there is none, and while we send all
-    /// that we may it does not shrink. Delay that comes or goes then is the path's.
+    /// A queue of our own does not come while we send little, nor go while we send all that we may. Delay that does is the
+    /// path's: at a declared rate, and at one that was found some time ago. There it may also be that the path is wider
+    /// than was found, which is as good a reason to go on.
     fn learn_noise(&mut self, found: Finding) {
-        if !self.is_anchored() || self.rate < self.ceiling() {
+        let is_steady = matches!(self.phase, Phase::Steady { .. });
+        self.settled = if is_steady { self.settled + 1 } else { 0 };
+        let is_declared = self.is_anchored() && self.rate == self.ceiling();
+        let may_be_found = self.settings.mode != Mode::Scavenger && !self.is_anchored();
+        let is_found = may_be_found && self.settled >= SETTLED_TRIALS;
+        if !is_declared && !is_found {
             return;
         }
         let base = self.trip.base();
         let [early, late] = [found.low_early, found.low_late].map(|it| it.saturating_sub(base));
-        let foreign = if found.sent < self.rate / 4 {
-            early.max(late)
-        } else if found.sent >= self.rate / 8 * 7 {
+        let foreign = if found.sent >= self.rate / 8 * 7 {
             early.saturating_sub(late)
+        } else if found.sent < self.rate / 4 && is_declared {
+            early.max(late)
         } else {
             return;
         };
         if foreign > self.target().saturating_sub(self.trip.noise()) {
-            self.trip.is_not_ours(foreign);
+            self.is_not_ours(foreign);
         }
+    }
+
+    /// So much delay is noise. What was found before that was known is not to be relied upon.
+    fn is_not_ours(&mut self, delay: Duration) {
+        if self.trip.noise() < TARGET && !self.is_anchored() {
+            self.capacity = None;
+            if let Phase::Steady { step } = &mut self.phase {
+                *step = STEP_UNKNOWN.max(*step);
+            }
+        }
+        self.trip.is_not_ours(delay);
     }
 
     /// Smooths what arrived, and the share that died where no queue can have dropped it.

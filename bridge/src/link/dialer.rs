@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_proto::id::RegionId;
-use quinn::{ClientConfig, Connecting, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, EndpointConfig, TokioRuntime};
 use tokio::time::timeout;
 
 use super::connection::Session;
@@ -28,7 +28,7 @@ pub enum DialError {
     Tls(#[from] TlsError),
     /// quinn refuses the settings.
     #[error("connect: {0}")]
-    Connect(#[from] quinn::ConnectError),
+    Connect(#[from] ConnectError),
     /// The peer does not answer, or refuses us.
     #[error("{0}")]
     Connection(#[from] quinn::ConnectionError),
@@ -45,15 +45,20 @@ pub enum DialError {
 
 /// Silence after which an attempt is given up, where nothing is known of the round trip.
 const PATIENCE_UNKNOWN: Duration = Duration::from_millis(1_500);
-/// The same in round trips: time for a second first packet, after three, and its answer.
+/// The same in round trips: time for a second first packet, after three, and its answer, which takes the peer a moment.
 const PATIENCE_ROUND_TRIPS: u32 = 4;
+const ANSWERING: Duration = Duration::from_millis(100);
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
 const PATIENCE_MAX: Duration = Duration::from_secs(8);
 /// One attempt of so many waits longer, by that factor: the path may be another than the one that was measured.
 const PATIENT_EVERY: u32 = 8;
 const PATIENT_FACTOR: u32 = 4;
-/// From the peer's first answer to the end of the handshake, lost packets included.
+/// From the peer's first answer to the end of the handshake: four losses in a row of a packet of it.
+const HANDSHAKE_ROUND_TRIPS: u32 = 45;
+const HANDSHAKE_TIMEOUT_MIN: Duration = Duration::from_secs(4);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A name is looked up for so long at most, where no address of it is known.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Dials one peer.
 #[derive(Debug)]
@@ -63,6 +68,8 @@ pub struct Dialer {
     peer: RegionId,
     address: String,
     hints: PathHints,
+    /// Where the name led last.
+    known: Option<SocketAddr>,
     /// Attempts in a row that nobody answered.
     silences: u32,
 }
@@ -76,6 +83,7 @@ impl Dialer {
             peer,
             address,
             hints,
+            known: None,
             silences: 0,
         }
     }
@@ -86,18 +94,23 @@ impl Dialer {
     }
 
     /// One attempt. Silence ends it soon, so that a healed link is soon tried again; a peer that has begun to answer has
-    /// time to finish, because a new attempt would be no faster.
+    /// time to finish, lost packets included.
     pub async fn dial(&mut self) -> Result<Session, DialError> {
-        let patience = patience(self.hints.first_rtt(), self.silences);
-        let Ok(begun) = timeout(patience, self.begin()).await else {
+        let round_trip = self.hints.first_rtt();
+        let patience = patience(round_trip, self.silences);
+        let address = self.address(patience).await?;
+        let Ok(begun) = timeout(patience, self.begin(address)).await else {
             self.silences = self.silences.wrapping_add(1);
             return Err(DialError::Timeout(patience));
         };
         self.silences = 0;
         let (connecting, pace) = begun?;
-        let connection = timeout(HANDSHAKE_TIMEOUT, connecting)
+        let limit = round_trip.map_or(HANDSHAKE_TIMEOUT, |rtt| {
+            (rtt * HANDSHAKE_ROUND_TRIPS).clamp(HANDSHAKE_TIMEOUT_MIN, HANDSHAKE_TIMEOUT)
+        });
+        let connection = timeout(limit, connecting)
             .await
-            .map_err(|_| DialError::Stalled(HANDSHAKE_TIMEOUT))??;
+            .map_err(|_| DialError::Stalled(limit))??;
         let rate = self.hints.rate.clone();
         Session::start(connection, self.peer.clone(), true, rate, pace)
             .await
@@ -105,26 +118,51 @@ impl Dialer {
     }
 
     /// Until the peer has answered for the first time.
-    async fn begin(&mut self) -> Result<(Connecting, Arc<Pace>), DialError> {
-        let address = self.resolve().await?;
+    async fn begin(&mut self, address: SocketAddr) -> Result<(Connecting, Arc<Pace>), DialError> {
         let endpoint = self.endpoint(address)?;
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
         let pace = Pace::new(Some(self.hints.rate.clone()), address);
         config.transport_config(transport(&self.hints, &pace));
-        let mut connecting =
-            beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
+        let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"));
+        if matches!(connecting, Err(ConnectError::EndpointStopping)) {
+            self.endpoint = None; // its socket failed; the next attempt makes another
+        }
+        let mut connecting = connecting?;
         connecting.handshake_data().await?;
         Ok((connecting, pace))
     }
 
+    /// Where the peer is. A cut that takes the resolver with it does not keep us from where it was.
+    async fn address(&mut self, patience: Duration) -> Result<SocketAddr, DialError> {
+        let limit = self.known.map_or(RESOLVE_TIMEOUT, |_| patience);
+        let found = match timeout(limit, self.resolve()).await {
+            Ok(found) => found,
+            Err(_) => Err(self.unresolved(format!("no answer within {limit:?}"))),
+        };
+        match (found, self.known) {
+            (Ok(found), _) => {
+                self.known = Some(found);
+                Ok(found)
+            }
+            (Err(why), Some(known)) => {
+                tracing::debug!(%why, %known, "dialling where the peer was");
+                Ok(known)
+            }
+            (Err(why), None) => Err(why),
+        }
+    }
+
     async fn resolve(&self) -> Result<SocketAddr, DialError> {
-        let error = |why: String| DialError::Resolve(self.address.clone(), why);
         let mut found = tokio::net::lookup_host(&self.address)
             .await
-            .map_err(|why| error(why.to_string()))?;
+            .map_err(|why| self.unresolved(why.to_string()))?;
         found
             .next()
-            .ok_or_else(|| error("the name resolves to nothing".into()))
+            .ok_or_else(|| self.unresolved("the name resolves to nothing".into()))
+    }
+
+    fn unresolved(&self, why: String) -> DialError {
+        DialError::Resolve(self.address.clone(), why)
     }
 
     fn endpoint(&mut self, peer: SocketAddr) -> Result<Endpoint, DialError> {
@@ -154,7 +192,7 @@ impl Dialer {
 
 fn patience(rtt: Option<Duration>, silences: u32) -> Duration {
     let patience = rtt.map_or(PATIENCE_UNKNOWN, |rtt| {
-        (rtt * PATIENCE_ROUND_TRIPS).clamp(PATIENCE_MIN, PATIENCE_MAX)
+        (rtt * PATIENCE_ROUND_TRIPS + ANSWERING).clamp(PATIENCE_MIN, PATIENCE_MAX)
     });
     if silences % PATIENT_EVERY == PATIENT_EVERY - 1 {
         (patience * PATIENT_FACTOR).min(PATIENCE_MAX)

@@ -1,8 +1,9 @@
 //! How a socket waits for what arrives.
 //!
 //! While little comes the runtime tells of each datagram. While much comes that is a wake-up for every one or two of
-//! them, which costs more than to read them; so then nobody is told, and the socket is looked at once a [`TICK`], until a
-//! tick brings little. The kernel's buffer holds far more than arrives in a tick (`link::transport`).
+//! them, which costs more than to read them; so then nobody is told, and the socket is looked at with each tick of the
+//! runtime's clock, until a look finds little. A look that finds much of what the kernel's buffer holds came late:
+//! then the runtime tells of each for a while, however much comes.
 
 use std::io::{self, IoSliceMut};
 use std::pin::Pin;
@@ -13,20 +14,26 @@ use std::time::Duration;
 use quinn::udp::RecvMeta;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::shaping::Wire;
 
-/// The runtime's timers are no finer. On a path of a WAN it is no delay.
+/// The runtime's clock ticks so often. On a path of a WAN it is no delay.
 const TICK: Duration = Duration::from_millis(1);
-/// Datagrams in a tick that are many, and so few that the runtime may tell of each again.
+/// Messages of the kernel in a tick that are many, and so few that the runtime may tell of each again.
 const MANY: usize = 4;
 const FEW: usize = 2;
+/// Of what the kernel's buffer holds a look may find so much; with what the kernel counts besides, a tenth of it.
+const SAFE_SHARE: usize = 16;
+/// So long each message is told of when a look has found more.
+const TOLD_FOR: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Receiving {
     wire: Arc<Wire>,
+    /// Bytes that one look may find.
+    safe: usize,
     /// One task reads.
     waiting: Mutex<Waiting>,
 }
@@ -35,28 +42,36 @@ pub(super) struct Receiving {
 enum Waiting {
     Told {
         watched: AsyncFd<Arc<Wire>>,
+        /// Before then nothing else comes into question.
+        until: Instant,
         tick: Instant,
-        /// Datagrams since then.
+        /// Messages since the tick.
         came: usize,
     },
     Looking {
         next: Pin<Box<Sleep>>,
-        /// Datagrams that this look has found.
+        /// Messages and bytes that this look has found.
         came: usize,
+        bytes: usize,
     },
 }
 
 impl Receiving {
-    pub(super) fn new(wire: Arc<Wire>) -> io::Result<Self> {
-        let waiting = Mutex::new(told(&wire)?);
-        Ok(Self { wire, waiting })
+    /// Waits for what arrives at `wire`, whose kernel buffer has room for `buffer` bytes.
+    pub(super) fn new(wire: Arc<Wire>, buffer: usize) -> io::Result<Self> {
+        let waiting = Mutex::new(told(&wire, Instant::now())?);
+        Ok(Self {
+            wire,
+            safe: buffer / SAFE_SHARE,
+            waiting,
+        })
     }
 
     pub(super) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// Datagrams that have arrived.
+    /// Messages that have arrived, each of one datagram or several of one length.
     pub(super) fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -65,9 +80,11 @@ impl Receiving {
     ) -> Poll<io::Result<usize>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            let now = Instant::now();
             match &mut *waiting {
                 Waiting::Told {
                     watched,
+                    until,
                     tick,
                     came,
                 } => {
@@ -79,30 +96,33 @@ impl Receiving {
                     if received.as_ref().is_ok_and(|count| *count < bufs.len()) {
                         guard.clear_ready();
                     }
-                    let now = Instant::now();
                     if now > *tick + TICK {
                         (*tick, *came) = (now, 0);
                     }
                     *came += received.as_ref().unwrap_or(&0);
-                    if *came >= MANY {
+                    if *came >= MANY && now >= *until {
                         *waiting = Waiting::Looking {
-                            next: Box::pin(sleep(TICK)),
+                            next: Box::pin(sleep_until(next_tick(now))),
                             came: 0,
+                            bytes: 0,
                         };
                     }
                     return Poll::Ready(received);
                 }
-                Waiting::Looking { next, came } => {
+                Waiting::Looking { next, came, bytes } => {
                     ready!(next.as_mut().poll(cx));
                     let received = self.wire.recv(bufs, meta);
                     let count = *received.as_ref().unwrap_or(&0);
                     *came += count;
+                    *bytes += meta[..count].iter().map(|it| it.len).sum::<usize>();
                     if count < bufs.len() {
-                        let is_quiet = *came <= FEW;
-                        *came = 0;
-                        next.as_mut().reset(Instant::now() + TICK);
+                        let is_late = *bytes > self.safe;
+                        let is_over = *came <= FEW || is_late;
+                        (*came, *bytes) = (0, 0);
+                        next.as_mut().reset(next_tick(now));
+                        let until = if is_late { now + TOLD_FOR } else { now };
                         // Where nobody can be told, looking goes on.
-                        if is_quiet && let Ok(told) = told(&self.wire) {
+                        if is_over && let Ok(told) = told(&self.wire, until) {
                             *waiting = told;
                         }
                     }
@@ -115,7 +135,12 @@ impl Receiving {
     }
 }
 
-fn told(wire: &Arc<Wire>) -> io::Result<Waiting> {
+/// The runtime rounds up to its next tick.
+fn next_tick(now: Instant) -> Instant {
+    now + Duration::from_nanos(1)
+}
+
+fn told(wire: &Arc<Wire>, until: Instant) -> io::Result<Waiting> {
     #[expect(
         deprecated,
         reason = "what takes its place is unsafe; a Wire owns its socket for life"
@@ -123,6 +148,7 @@ fn told(wire: &Arc<Wire>) -> io::Result<Waiting> {
     let watched = AsyncFd::with_interest(Arc::clone(wire), Interest::READABLE)?;
     Ok(Waiting::Told {
         watched,
+        until,
         tick: Instant::now(),
         came: 0,
     })
@@ -150,11 +176,11 @@ mod tests {
     }
 
     impl Pair {
-        fn new() -> Self {
+        fn new(buffer: usize) -> Self {
             let [from, to] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
             to.set_nonblocking(true).unwrap();
             from.connect(to.local_addr().unwrap()).unwrap();
-            let to = Receiving::new(Wire::new(to).unwrap()).unwrap();
+            let to = Receiving::new(Wire::new(to).unwrap(), buffer).unwrap();
             Self { from, to }
         }
 
@@ -194,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_datagrams_are_looked_for_few_are_told_of() {
-        let pair = Pair::new();
+        let pair = Pair::new(4 << 20);
         pair.send(0..1);
         assert_eq!(pair.read().await, [0]);
         assert!(pair.is_told());
@@ -207,5 +233,16 @@ mod tests {
         assert!(pair.is_told());
         pair.send(101..102);
         assert_eq!(pair.read().await, [101]);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_finds_much_of_the_buffer_is_the_last_for_a_while() {
+        let pair = Pair::new(64 * SAFE_SHARE);
+        pair.send(0..99);
+        assert!(pair.read_until(98).await.into_iter().eq(0..99));
+        assert!(pair.is_told(), "380 bytes are more than 64");
+        pair.send(100..110);
+        assert!(pair.read_until(109).await.into_iter().eq(100..110));
+        assert!(pair.is_told());
     }
 }

@@ -22,6 +22,7 @@ use std::task::{Context, Poll};
 use causeway_proto::rate::FlowKey;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use socket2::SockRef;
 
 use super::rate::Pace;
 use super::receiving::Receiving;
@@ -54,10 +55,11 @@ pub(super) struct ShapedSocket {
 impl ShapedSocket {
     /// `pace` is that of the link, if the socket has only one.
     pub(super) fn new(socket: UdpSocket, shaping: &Shaping, pace: Arc<Pace>) -> io::Result<Self> {
+        let buffer = SockRef::from(&socket).recv_buffer_size()?;
         let wire = Wire::new(socket)?;
         Ok(Self {
             replies: shaping.add_flow(&wire, pace),
-            receiving: Receiving::new(wire)?,
+            receiving: Receiving::new(wire, buffer)?,
             shaping: shaping.clone(),
         })
     }

@@ -62,7 +62,7 @@ async fn an_attempt_that_was_answered_is_not_given_up() {
     let pki = authority("acme", &["us", "eu"]);
     lengthen(&pki.path().join("us.pem"), &pki.path().join("ca.pem"));
     let us = listen(identity("acme", "us", pki.path()));
-    let (relay, _) = relay_with_a_hole(us.address, Duration::from_secs(3)).await;
+    let (relay, _) = relay_with_a_hole(us.address, Duration::from_secs(2)).await;
     let hints = PathHints {
         rtt: Some(Duration::from_millis(20)),
         ..PathHints::default()
@@ -73,13 +73,13 @@ async fn an_attempt_that_was_answered_is_not_given_up() {
 }
 
 #[tokio::test]
-async fn silence_is_given_up_after_four_round_trips() {
+async fn silence_is_given_up_after_four_round_trips_and_a_moment() {
     let pki = authority("acme", &["us", "eu"]);
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let eu = identity("acme", "eu", pki.path());
     let mut dialer = Dialer::new(eu, region("us"), address, PathHints::default());
-    for (measured, expected) in [(None, 1_500), (Some(200), 800), (Some(20), 500)] {
+    for (measured, expected) in [(None, 1_500), (Some(200), 900), (Some(20), 500)] {
         dialer.expect_round_trip(measured.map(Duration::from_millis));
         let Err(DialError::Timeout(limit)) = dialer.dial().await else {
             panic!("nobody is there");

@@ -57,7 +57,7 @@ impl Bucket {
         self.burst = i128::from(burst) * BYTE;
         self.level = self.level.min(self.full());
         if rate.is_none() {
-            self.level = self.burst;
+            (self.level, self.on_its_way, self.over) = (self.burst, 0, 0);
         }
     }
 

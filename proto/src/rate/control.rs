@@ -15,8 +15,8 @@
 //!                                     slower)
 //! ```
 //!
-//! Noise is also learned without an experiment: delay that comes while little of a declared rate is sent, or shrinks while all
-//! that may be is sent, is no queue of ours.
+//! Noise is also learned without an experiment: from delay that comes while little of a declared rate is sent, and from delay
+//! that shrinks while all that may be is sent.
 //!
 //! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
 //! delivered, then ever faster. The pace is held by the [`Shaper`](super::Shaper); the window only bounds
@@ -121,6 +121,8 @@ pub struct Control {
     hold_until: Duration,
     /// Trials in a row in `Steady`.
     settled: u32,
+    /// Trials left in which delay that goes by itself is seen for the second time.
+    stray: u32,
 }
 
 impl Control {
@@ -142,6 +144,7 @@ impl Control {
             looks: 0,
             hold_until: now,
             settled: 0,
+            stray: 0,
         };
         control.begin();
         control.trial = Trial::new(now, control.trial_length());

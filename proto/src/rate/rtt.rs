@@ -17,7 +17,7 @@ pub(super) struct RoundTrip {
     span: u64,
     smoothed: Option<Duration>,
     expected: Duration,
-    /// Delay beyond the lowest that slowing down did not cure.
+    /// Delay beyond the lowest that was no queue of ours.
     noise: Duration,
     calmed_at: Duration,
 }
@@ -68,7 +68,7 @@ impl RoundTrip {
         self.noise
     }
 
-    /// Slowing down did not shrink this delay: it is not ours.
+    /// So much delay beyond the lowest was no queue of ours.
     pub(super) fn is_not_ours(&mut self, delay: Duration) {
         self.noise = self.noise.max(delay * 6 / 5).min(NOISE_MAX);
     }

@@ -161,7 +161,7 @@ impl<P> Shaper<P> {
         }
     }
 
-    /// Counts bytes against a link that left before it was known whose they were.
+    /// Counts bytes against a link that left before it was known whose they were. All that was to be sent has left.
     pub fn charge(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(link) = self.links.get_mut(link.0) {
             link.bucket.take(now, bytes);

@@ -135,7 +135,7 @@ impl Pause {
     }
 
     fn note(&mut self, why: &DialError, now: Instant) {
-        let is_silence = matches!(why, DialError::Timeout(_));
+        let is_silence = matches!(why, DialError::Timeout(_) | DialError::Stalled(_));
         self.waits = !(is_silence && self.round_trip(now).is_some());
     }
 }

@@ -6,6 +6,8 @@ use super::{Control, Finding, LOSS_PACKETS, LOSS_SUSPECT, Mode, POLICER_HOLD, Ph
 
 /// Trials of a rate that was found, after which no queue is left of the search for it.
 const SETTLED_TRIALS: u32 = 3;
+/// Trials within which delay must go a second time to be noise at such a rate: a machine that stood still once does not.
+const STRAY_TRIALS: u32 = 8;
 /// Of a thousand, by which a rate climbs first where nothing is known of what fills the path.
 const STEP_UNKNOWN: u64 = 40;
 
@@ -67,7 +69,7 @@ impl Control {
                     // Even of less, not all arrives: the link carries less than we thought.
                     self.drain(found, late, rate);
                 } else {
-                    self.is_not_ours(late);
+                    self.blame_path(late);
                     // Where nothing was found that fills the path, or its rate is declared, there may be much more of it.
                     let is_found = self.capacity.is_some() && !self.is_anchored();
                     let step = if is_found { 10 } else { STEP_UNKNOWN };
@@ -122,7 +124,13 @@ impl Control {
     /// than was found, which is as good a reason to go on.
     fn learn_noise(&mut self, found: Finding) {
         let is_steady = matches!(self.phase, Phase::Steady { .. });
-        self.settled = if is_steady { self.settled + 1 } else { 0 };
+        self.settled = if is_steady {
+            self.settled.saturating_add(1)
+        } else {
+            0
+        };
+        let strayed = self.stray > 0;
+        self.stray = self.stray.saturating_sub(1);
         let is_declared = self.is_anchored() && self.rate == self.ceiling();
         let may_be_found = self.settings.mode != Mode::Scavenger && !self.is_anchored();
         let is_found = may_be_found && self.settled >= SETTLED_TRIALS;
@@ -139,17 +147,21 @@ impl Control {
             return;
         };
         if foreign > self.target().saturating_sub(self.trip.noise()) {
-            self.is_not_ours(foreign);
+            if is_declared || strayed {
+                self.blame_path(foreign);
+            }
+            self.stray = STRAY_TRIALS;
         }
     }
 
     /// So much delay is noise. What was found before that was known is not to be relied upon.
-    fn is_not_ours(&mut self, delay: Duration) {
-        if self.trip.noise() < TARGET && !self.is_anchored() {
-            self.capacity = None;
-            if let Phase::Steady { step } = &mut self.phase {
-                *step = STEP_UNKNOWN.max(*step);
-            }
+    fn blame_path(&mut self, delay: Duration) {
+        if self.trip.noise() < TARGET
+            && !self.is_anchored()
+            && self.capacity.take().is_some()
+            && let Phase::Steady { step } = &mut self.phase
+        {
+            *step = STEP_UNKNOWN.max(*step);
         }
         self.trip.is_not_ours(delay);
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::bytes_in;
 use crate::rate::bucket::Bucket;
 
-/// How late a sleeper usually is at most.
-const LATE: Duration = Duration::from_micros(50);
+/// How late a sleeper usually is at most, with what it then takes to send.
+const LATE: Duration = Duration::from_micros(75);
 /// Packets are waited for together only where they pass in this time; else each leaves as soon as it may.
 const GATHER: Duration = Duration::from_micros(250);
 /// What lateness may cost, in time at the link's rate, before each packet is waited for alone.

@@ -115,13 +115,15 @@ fn what_a_removed_flow_had_waiting_goes_with_it() {
     assert!(matches!(shaper.poll(Duration::ZERO), Step::Send(key, 5) if key == other));
 }
 
-/// A flow of full packets on a link of that rate, whose sleeper is `late` each time: when it woke, what left, and
-/// whether the flow is always full or stops every now and then.
-fn sleep_through(rate: u64, late: Duration, is_full: bool) -> (u64, u64) {
+/// A flow of full packets on a link of that rate, whose sleeper is `late` by so many microseconds each time, and `takes` some
+/// to send what may leave then; the flow is always full, or stops every now and then. Says what left, and how often the sleeper woke.
+fn sleep_through(rate: u64, [late, takes]: [u64; 2], is_full: bool) -> (u64, u64) {
     let mut shaper = Shaper::new(None, Duration::ZERO);
     let link = shaper.add_link(Duration::ZERO, Some(rate), MTU);
     let flow = shaper.add_flow(Duration::ZERO, link);
     let (mut now, mut wakes, mut left, mut pushed) = (Duration::ZERO, 0, 0, 0);
+    let [late, takes] = [late, takes].map(Duration::from_micros);
+    let mut sending = None;
     while now < Duration::from_secs(2) {
         while shaper.has_room(flow) && (is_full || pushed % 40 != 39) {
             shaper.push(flow, MTU, ());
@@ -130,6 +132,10 @@ fn sleep_through(rate: u64, late: Duration, is_full: bool) -> (u64, u64) {
         match shaper.poll(now) {
             Step::Send(..) => {
                 left += MTU;
+                sending = Some(takes);
+            }
+            Step::Wait(_) | Step::Idle if sending.is_some() => {
+                now += sending.take().unwrap_or_default();
                 shaper.settle(now);
             }
             Step::Wait(until) => {
@@ -148,7 +154,7 @@ fn sleep_through(rate: u64, late: Duration, is_full: bool) -> (u64, u64) {
 #[test]
 fn packets_that_follow_closely_leave_together() {
     for (rate, together) in [(5_000_000, 1), (100_000_000, 2), (200_000_000, 3)] {
-        let (left, wakes) = sleep_through(rate, Duration::ZERO, true);
+        let (left, wakes) = sleep_through(rate, [0; 2], true);
         let packets = left / MTU;
         assert!(
             wakes * together <= packets + 3,
@@ -164,7 +170,7 @@ fn packets_that_follow_closely_leave_together() {
 #[test]
 fn a_late_sleeper_loses_twenty_milliseconds_of_a_backlog_and_no_more() {
     for rate in [5_000_000, 100_000_000, 200_000_000, 1_000_000_000] {
-        let (left, _) = sleep_through(rate, Duration::from_micros(40), true);
+        let (left, _) = sleep_through(rate, [40, 20], true);
         let all = rate / 8 * 2;
         let lost = rate / 8 / 45;
         assert!(left + lost + 2 * MTU >= all, "{rate}: {left} of {all}");
@@ -199,10 +205,10 @@ fn a_backlog_whose_next_packets_come_a_moment_late_is_still_one() {
 
 #[test]
 fn where_the_backlog_ends_now_and_then_late_packets_go_on_leaving_together() {
-    let (left, wakes) = sleep_through(100_000_000, Duration::from_micros(20), false);
+    let (left, wakes) = sleep_through(100_000_000, [15, 5], false);
     let packets = left / MTU;
     assert!(wakes * 3 <= packets * 2, "{wakes} for {packets}");
-    let (left, wakes) = sleep_through(100_000_000, Duration::from_micros(20), true);
+    let (left, wakes) = sleep_through(100_000_000, [15, 5], true);
     let packets = left / MTU;
     assert!(wakes * 10 >= packets * 9, "{wakes} for {packets}");
 }

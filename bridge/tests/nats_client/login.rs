@@ -126,7 +126,7 @@ fn write_certificates(dir: &Path) {
     }
 }
 
-const TLS: &str = "cert_file: \"DIR/server.pem\", key_file: \"DIR/server.key\"";
+const TLS: &str = "cert_file: \"@DIR@/server.pem\", key_file: \"@DIR@/server.key\"";
 
 fn trusting(dir: &Path) -> TlsOptions {
     TlsOptions {
@@ -162,7 +162,7 @@ fn tls_by_scheme_by_demand_and_first() {
 #[test]
 fn client_certificate() {
     run(async {
-        let verify = format!("tls {{ {TLS}, ca_file: \"DIR/ca.pem\", verify: true }}");
+        let verify = format!("tls {{ {TLS}, ca_file: \"@DIR@/ca.pem\", verify: true }}");
         let server = Server::with(&verify, write_certificates).await;
         let file = |name: &str| -> PathBuf { server.dir().join(name) };
         let client_cert = Some((file("client.pem"), file("client.key")));

@@ -23,7 +23,7 @@ impl Server {
     }
 
     /// With more lines of configuration; `prepare` may put files into the server's directory,
-    /// which the configuration calls `DIR`.
+    /// which the configuration calls `@DIR@`: no key and no JWT can hold that by chance.
     pub(crate) async fn with(config: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
@@ -33,7 +33,7 @@ impl Server {
             .unwrap()
             .port();
         let path = dir.path().display().to_string();
-        let config = config.replace("DIR", &path);
+        let config = config.replace("@DIR@", &path);
         let text = format!(
             "listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{path}/js\" }}\n{config}\n"
         );

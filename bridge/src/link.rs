@@ -13,6 +13,7 @@ mod connection;
 mod copies;
 mod dialer;
 mod listener;
+mod pulse;
 mod rate;
 mod receiving;
 mod shaping;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use causeway_tests::regions::{DEADLINE, SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+use tokio::time::sleep;
 
 const LOSSY: (Duration, u32) = (Duration::from_millis(10), 10_000);
 
@@ -130,6 +131,35 @@ async fn sidecars_paused_longer_than_the_duplicate_window() -> Result<()> {
         regions.sidecar(region).resume()?;
         regions.verify().await?;
     }
+    Ok(())
+}
+
+/// As on a machine that was suspended: nothing came only because nobody read it. Standing still is what breaks here,
+/// and takes its time.
+#[tokio::test]
+async fn sidecars_that_stood_still_together_keep_their_link() -> Result<()> {
+    let reconnects = |status: &serde_json::Value| status["links"][0]["reconnects"].as_u64();
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(100).await?;
+    regions.verify().await?;
+    let before = reconnects(&regions.status("eu").await?);
+    // Idle: where records have just come, even a link that judges by the clock is kept.
+    sleep(Duration::from_millis(1_600)).await;
+    for region in ["us", "eu"] {
+        regions.sidecar(region).pause()?;
+    }
+    sleep(Duration::from_secs(5)).await; // longer than a link may be silent
+    for region in ["us", "eu"] {
+        regions.sidecar(region).resume()?;
+    }
+    regions.publish(100).await?;
+    regions.verify().await?;
+    let after = reconnects(&regions.status("eu").await?);
+    ensure!(
+        before.is_some() && before == after,
+        "{before:?} and {after:?} reconnects\n{}",
+        regions.logs()
+    );
     Ok(())
 }
 

@@ -11,9 +11,10 @@ use causeway_proto::id::RegionId;
 use causeway_proto::limits::{BATCH_HEAD_LEN_MAX, BODY_LEN_MAX, FRAME_HEAD_LEN};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 use super::copies::{CopySender, read_copies};
+use super::pulse::watch_pulse;
 use super::rate::{DeclaredRate, Pace};
 
 /// Frames that may wait to be read by the session.
@@ -23,8 +24,6 @@ const BATCH_QUEUE: usize = 256;
 /// Bytes of unfinished and waiting batches held for one connection. Credit keeps an honest peer far
 /// below, but for a single record of the largest size.
 const HELD_MAX: usize = BODY_LEN_MAX + (32 << 20);
-/// Without a single datagram for so long the path is taken for cut; the dialler tries anew.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// A peer that has not opened its control stream by then is none.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONTROL_PRIORITY: i32 = i32::MAX;
@@ -325,23 +324,4 @@ fn join(parts: Vec<Bytes>, len: usize) -> Bytes {
         whole.extend_from_slice(&part);
     }
     whole.freeze()
-}
-
-/// Closes a connection on which nothing has arrived for [`SILENCE_MAX`], although keep-alives made
-/// the peer answer each second. Bytes that move, however slowly, keep it.
-async fn watch_pulse(connection: Connection) {
-    let mut tick = interval(Duration::from_millis(500));
-    let mut seen = (
-        connection.stats().udp_rx.datagrams,
-        tokio::time::Instant::now(),
-    );
-    while connection.close_reason().is_none() {
-        tick.tick().await;
-        let datagrams = connection.stats().udp_rx.datagrams;
-        if datagrams != seen.0 {
-            seen = (datagrams, tokio::time::Instant::now());
-        } else if seen.1.elapsed() > SILENCE_MAX.max(connection.rtt() * 3) {
-            return close(&connection, CloseReason::PeerSilent);
-        }
-    }
 }

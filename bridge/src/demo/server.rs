@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// Another process may take a free port between our look and the server's start.
 const PORT_ATTEMPTS: usize = 5;
+/// For each answer to a client: the library's own 5 s and 10 s can pass on a busy machine.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -113,6 +116,20 @@ impl Server {
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// An ordinary client's JetStream, with time for a busy machine.
+    ///
+    /// # Errors
+    /// The server does not take the connection.
+    pub async fn jetstream(&self) -> Result<jetstream::Context, async_nats::ConnectError> {
+        let options = async_nats::ConnectOptions::new()
+            .connection_timeout(ANSWER_WITHIN)
+            .request_timeout(Some(ANSWER_WITHIN));
+        // The library's future is large.
+        let client = Box::pin(options.connect(self.url())).await?;
+        let builder = jetstream::ContextBuilder::new().timeout(ANSWER_WITHIN);
+        Ok(builder.build(client))
     }
 
     /// The process behind it.

@@ -185,7 +185,8 @@ async fn start_region(layout: &Layout, binary: &Path, name: &'static str) -> Res
         config: Vec::new(),
     };
     let server = Server::start(options).await?;
-    let client = async_nats::connect(server.url())
+    let jetstream = server
+        .jetstream()
         .await
         .context("connect to a region's server")?;
     let localhost = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -201,7 +202,7 @@ async fn start_region(layout: &Layout, binary: &Path, name: &'static str) -> Res
     };
     Ok(Region {
         plan,
-        jetstream: jetstream::new(client),
+        jetstream,
         _server: server,
     })
 }

@@ -36,7 +36,7 @@ async fn start_server(name: &str, directory: &Path) -> Server {
 }
 
 async fn connect(server: &Server) -> jetstream::Context {
-    jetstream::new(async_nats::connect(server.url()).await.unwrap())
+    server.jetstream().await.unwrap()
 }
 
 fn trade_stream(name: &str, trade: Trade) -> stream::Config {

@@ -6,14 +6,10 @@ use anyhow::{Context, Result};
 use async_nats::jetstream::{self, consumer};
 use causeway::demo::server::Server;
 use futures_util::StreamExt;
-use tokio::time::timeout;
-
-use super::DEADLINE;
 
 /// An ordinary client of a server.
 pub async fn jetstream_of(server: &Server) -> Result<jetstream::Context> {
-    let client = timeout(DEADLINE, async_nats::connect(server.url())).await??;
-    Ok(jetstream::new(client))
+    Ok(server.jetstream().await?)
 }
 
 /// Publishes records with the numbers from `first` on below `root`, and waits until they are stored.

@@ -21,8 +21,8 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 pub use self::records::{jetstream_of, publish, read_numbers};
+use self::setup::start_server;
 pub use self::setup::{Dials, Setup};
-use self::setup::{free_udp_port, start_server};
 
 /// Long enough for two busy cores; a test that is well never waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -58,7 +58,7 @@ impl TwoRegions {
         let directory = tempfile::tempdir()?;
         let us = start_server(directory.path(), "us", setup.source_version).await?;
         let eu = start_server(directory.path(), "eu", setup.target_version).await?;
-        let listen = free_udp_port()?;
+        let listen = free_port()?;
         let path = Profile {
             delay: setup.wan.0,
             loss: f64::from(setup.wan.1) / 1e6,
@@ -81,7 +81,7 @@ impl TwoRegions {
             eu_sidecar: None,
             admin,
             listen,
-            eu_listen: free_udp_port()?,
+            eu_listen: free_port()?,
             wall: UdpSocket::bind("127.0.0.1:0")?,
             published: 0,
         };

@@ -27,11 +27,7 @@ impl Server {
     pub(crate) async fn with(config: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = causeway::demo::server::free_port().unwrap();
         let path = dir.path().display().to_string();
         let config = config.replace("@DIR@", &path);
         let text = format!(

@@ -1,6 +1,5 @@
 //! What a test may change, and what is made before the sidecars start: servers, fleet file, streams.
 
-use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
@@ -169,8 +168,4 @@ pub(super) async fn start_server(
         config,
     })
     .await?)
-}
-
-pub(super) fn free_udp_port() -> Result<u16> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -61,11 +61,16 @@ impl Regions {
         let all = futures_util::StreamExt::take(messages, pending);
         let mut all: Vec<Message> = all.map_ok(|it| it.message).try_collect().await.unwrap();
         spoil(&mut all);
-        let _ = self.target.delete_stream("COPY").await;
-        self.target
-            .create_stream(trade_stream("COPY", Trade::Field))
-            .await
-            .unwrap();
+        if self.target.get_stream("COPY").await.is_ok() {
+            self.target.delete_stream("COPY").await.unwrap();
+        }
+        // In memory: files deleted and made anew at once have kept their records on a busy machine, or were refused
+        // (2.15.1).
+        let config = stream::Config {
+            storage: stream::StorageType::Memory,
+            ..trade_stream("COPY", Trade::Field)
+        };
+        self.target.create_stream(config).await.unwrap();
         for (number, message) in all.into_iter().enumerate() {
             let mut headers = message.headers.unwrap_or_default();
             headers.insert("Nats-Msg-Id", format!("eu.FIELD.{number}"));

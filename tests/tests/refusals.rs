@@ -240,12 +240,16 @@ async fn a_stranger_does_not_disturb_the_honest_link() -> Result<()> {
     let strangers = tempfile::tempdir()?;
     let fleet = FleetName::new("test")?;
     generate(&fleet, &[region("us")?, region("eu")?], strangers.path())?;
-    let refused = dialer(&regions, strangers.path(), "eu")?.dial().await;
-    ensure!(refused.is_err(), "a stranger was let in");
-    ensure!(
-        !matches!(refused, Err(DialError::Timeout(_))),
-        "us does not answer"
-    );
+    let mut stranger = dialer(&regions, strangers.path(), "eu")?;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match stranger.dial().await {
+            Ok(_) => bail!("a stranger was let in"),
+            // On a busy machine the answer can take longer than one attempt waits.
+            Err(DialError::Timeout(_)) => ensure!(Instant::now() < deadline, "us does not answer"),
+            Err(_) => break,
+        }
+    }
 
     regions.publish(100).await?;
     regions.verify().await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway::certs::generate;
 use causeway::link::{
-    DeclaredRate, Dialer, Identity, Listener, PathHints, Refusals, Session, TlsFiles,
+    DeclaredRate, DialError, Dialer, Identity, Listener, PathHints, Refusals, Session, TlsFiles,
 };
 use causeway_proto::frame::{Frame, Ping};
 use causeway_proto::id::{FleetName, RegionId};
@@ -91,9 +91,22 @@ fn ping() -> Bytes {
     Frame::Ping(Ping { nonce: 1 }).encode().unwrap()
 }
 
+/// Dials until somebody answers: on a busy machine that can take longer than one attempt waits.
+async fn dial(dialer: &mut Dialer) -> Result<Session, DialError> {
+    let answered = async {
+        loop {
+            match dialer.dial().await {
+                Err(DialError::Timeout(_)) => {}
+                outcome => return outcome,
+            }
+        }
+    };
+    timeout(DEADLINE, answered).await.unwrap()
+}
+
 /// Both ends of a connection. The listener sees it with the dialler's first frame.
 async fn connect(us: &mut Us, dialer: &mut Dialer) -> (Session, Session) {
-    let eu = dialer.dial().await.unwrap();
+    let eu = dial(dialer).await.unwrap();
     eu.control.send(ping()).await.unwrap();
     let mut other = timeout(DEADLINE, us.sessions.recv())
         .await

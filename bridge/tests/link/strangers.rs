@@ -4,7 +4,7 @@ use causeway::link::DialError;
 use causeway_proto::error::CloseReason;
 use tokio::time::timeout;
 
-use crate::{DEADLINE, authority, connect, dialer, end, identity, listen, ping};
+use crate::{DEADLINE, authority, connect, dial, dialer, end, identity, listen, ping};
 
 #[tokio::test]
 async fn strangers_are_refused_by_name_and_counted() {
@@ -12,16 +12,19 @@ async fn strangers_are_refused_by_name_and_counted() {
     let us = listen(identity("acme", "us", pki.path()));
     // A region of the fleet that has no link with us.
     let mut ap = dialer(identity("acme", "ap", pki.path()), &us);
-    match ap.dial().await {
+    match dial(&mut ap).await {
         Ok(session) => assert!(end(&session).await.contains("wrong region")),
         Err(why) => assert!(why.to_string().contains("wrong region"), "{why}"),
     }
     // A certificate of another authority.
     let other = authority("acme", &["us", "eu"]);
     let mut forged = dialer(identity("acme", "eu", other.path()), &us);
-    assert!(matches!(forged.dial().await, Err(DialError::Connection(_))));
+    assert!(matches!(
+        dial(&mut forged).await,
+        Err(DialError::Connection(_))
+    ));
     timeout(DEADLINE, async {
-        while us.refusals.snapshot().get("wrong_region") != Some(&1) {
+        while !us.refusals.snapshot().contains_key("wrong_region") {
             tokio::task::yield_now().await;
         }
     })
@@ -35,7 +38,7 @@ async fn a_dialler_insists_on_the_region_it_dials() {
     // Who answers at the address of us presents the certificate of eu.
     let impostor = listen(identity("acme", "eu", pki.path()));
     let mut dialer = dialer(identity("acme", "eu", pki.path()), &impostor);
-    let why = dialer.dial().await.unwrap_err().to_string();
+    let why = dial(&mut dialer).await.unwrap_err().to_string();
     assert!(
         why.contains("certificate is of region eu, expected us"),
         "{why}"
@@ -63,7 +66,7 @@ async fn random_datagrams_disturb_nobody() {
     let pki = authority("acme", &["us", "eu"]);
     let mut us = listen(identity("acme", "us", pki.path()));
     let noise = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    for round in 0..500u32 {
+    for round in 0..50u32 {
         let bytes: Vec<u8> = (0..1200u32)
             .map(|at| (at.wrapping_mul(round).wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();

@@ -46,7 +46,11 @@ fn a_servers_marker_of_an_expired_key_keeps_its_reason() -> Result<()> {
     let config = json!({"allow_msg_ttl": true, "allow_rollup_hdrs": true,
         "max_msgs_per_subject": 1, "subject_delete_marker_ttl": 60_000_000_000u64});
     world.nats.create_stream("SRC", &config)?;
-    world.at_source(&block("Nats-TTL: 1"), b"value")?;
+    // It is gone after a second, so it is not read back.
+    let answer = world
+        .nats
+        .publish_acked("SRC.k", &block("Nats-TTL: 1"), b"value")?;
+    seq_of(&answer)?;
     world.nats.consume("SRC", 2)?;
     let marker = world.nats.stored("SRC", 2)?;
     let headers = "Nats-Marker-Reason: MaxAge\r\nNats-TTL: 1m0s\r\nNats-Rollup: sub\r\n";

@@ -38,7 +38,7 @@ fn what_is_left_of_a_life_is_what_the_target_is_told() -> Result<()> {
         ("60", 0, Some("60")),
         ("1h30m", 0, Some("1h30m")),
         ("1h30m", 3600, Some("1800")),
-        ("60", 59, Some("1")),
+        ("60", 50, Some("10")),
         ("60", 60, None),
         ("never", 1_000_000, Some("never")),
     ] {

@@ -73,8 +73,7 @@ pub async fn run(
         .clone();
     let identity = load_identity(&plan, &own)?;
     let board = Board::new(region.clone(), Refusals::default());
-    board.watch_certificate("own", &own.tls.cert);
-    board.watch_certificate("ca", &own.tls.ca);
+    board.register_identity(identity.clone());
     let store = SledStore::open(&own.state).context("open the state directory")?;
     let was_set_aside = store.set_aside().is_some();
     let control = control(&own, Some(board.register_connection("control"))).await?;
@@ -102,6 +101,7 @@ pub async fn run(
         here: region.clone(),
         runs: Arc::clone(&plan),
         rates,
+        identity,
         controls: legs.controls,
         asked,
         hangups,

@@ -9,6 +9,7 @@
 //! connection may send its controller decides (`causeway_proto::rate`). Live batches go out once more as
 //! datagrams where packets are lost (`causeway_proto::copies`).
 
+mod certificate;
 mod connection;
 mod copies;
 mod dialer;
@@ -21,6 +22,7 @@ mod socket;
 mod tls;
 mod transport;
 
+pub use certificate::{IdentityError, region_of};
 pub(crate) use connection::close;
 pub use connection::{ControlSender, IncomingBatch, LinkGone, Session};
 pub use copies::CopySender;
@@ -28,5 +30,5 @@ pub use dialer::{DialError, Dialer};
 pub use listener::{Listener, Refusals};
 pub use rate::{DeclaredRate, Pace};
 pub use shaping::{Counts, Shaping};
-pub use tls::{ALPN, Identity, IdentityError, TlsError, TlsFiles, days_left, region_of};
+pub use tls::{ALPN, Identity, TlsError, TlsFiles};
 pub use transport::{PathHints, transport};

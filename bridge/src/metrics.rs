@@ -163,7 +163,9 @@ metrics! {
     CHECKPOINTS_SET_ASIDE = Counter "causeway_checkpoint_stores_set_aside_total" []
         "Checkpoint stores found damaged, set aside and rebuilt from the streams.";
     CERTIFICATE_EXPIRY = Gauge "causeway_certificate_expiry_days" ["which"]
-        "Whole days until the certificate ends; negative when it has. Absent when unreadable.";
+        "Whole days until the certificate in use ends; negative when it has.";
+    CERTIFICATES_FAILING = Gauge "causeway_certificates_failing" []
+        "1 while the certificate files, as they are now, cannot be used; what was read before stays in use.";
 
     RESIDENT_MEMORY = Gauge "process_resident_memory_bytes" []
         "Resident memory.";
@@ -224,6 +226,8 @@ impl Scrape<'_> {
             let days = certificate.days_left.map(|days| days as f64);
             self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
         }
+        let failing = report.certificates_problem.is_some();
+        self.set(CERTIFICATES_FAILING, &[], flag(failing));
         let rate = report.rate.as_ref().and_then(|rate| rate.bits_per_second);
         self.set_known(REGION_RATE, &[], rate.map(|bits| bits as f64));
         let reload = &report.reload;

@@ -1,7 +1,8 @@
 //! Reading the fleet file again: what is asked, what is answered, and what is remembered of it.
 //!
 //! A reload that finds any error changes nothing. One that finds none takes over what a running sidecar
-//! can (rates, modes, priorities), touches no connection for it, and names what waits for a restart.
+//! can (rates, modes, priorities, renewed certificates), touches no connection for it, and names what waits
+//! for a restart.
 
 use std::collections::BTreeSet;
 

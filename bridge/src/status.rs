@@ -15,7 +15,7 @@ mod rate_report;
 mod rates;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,13 +33,11 @@ pub use self::view::{
     StatusReport,
 };
 use crate::clock::now_unix_seconds;
-use crate::link::{DeclaredRate, Refusals, days_left};
+use crate::link::{DeclaredRate, Identity, Refusals};
 use crate::reload::ReloadStatus;
 
 /// How often rates are measured.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often certificate files are read; somebody may have renewed them.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Collects the status of one sidecar. Clones share it; none of them is on the data's path.
 #[derive(Debug, Clone)]
@@ -60,8 +58,7 @@ struct Inner {
     rates: Vec<(RegionId, RateEntry)>,
     region_rate: Option<RateEntry>,
     stores_set_aside: u64,
-    certificates: Vec<(&'static str, PathBuf)>,
-    certificates_read: Option<(Instant, Vec<CertificateStatus>)>,
+    identity: Option<Identity>,
 }
 
 impl Board {
@@ -82,8 +79,7 @@ impl Board {
             rates: Vec::new(),
             region_rate: None,
             stores_set_aside: 0,
-            certificates: Vec::new(),
-            certificates_read: None,
+            identity: None,
         })))
     }
 
@@ -159,9 +155,9 @@ impl Board {
         self.lock().refusals.clone()
     }
 
-    /// A certificate whose end is to be watched.
-    pub fn watch_certificate(&self, which: &'static str, path: &Path) {
-        self.lock().certificates.push((which, path.to_owned()));
+    /// The certificates whose ends are to be watched.
+    pub fn register_identity(&self, identity: Identity) {
+        self.lock().identity = Some(identity);
     }
 
     /// The process is ending: tasks that end from now on do so on purpose.
@@ -205,9 +201,8 @@ impl Board {
 
     /// Everything, as it stands now.
     pub fn snapshot(&self) -> StatusReport {
-        let mut inner = self.lock();
+        let inner = self.lock();
         let now = now_unix_seconds();
-        let certificates = inner.certificates(now);
         let assessment = health::assess(&inner);
         StatusReport {
             region: inner.region.clone(),
@@ -241,7 +236,8 @@ impl Board {
                 failing: inner.store_fails(),
                 set_aside: inner.stores_set_aside,
             },
-            certificates,
+            certificates: inner.certificates(now),
+            certificates_problem: inner.identity.as_ref().and_then(Identity::problem),
             reload: inner
                 .reloads
                 .as_ref()
@@ -272,20 +268,14 @@ impl Inner {
             .is_some_and(|failing| *failing.borrow())
     }
 
-    fn certificates(&mut self, now: f64) -> Vec<CertificateStatus> {
-        if let Some((read, known)) = &self.certificates_read
-            && read.elapsed() < CERTIFICATE_INTERVAL
-        {
-            return known.clone();
-        }
-        let read = |(which, path): &(&'static str, PathBuf)| CertificateStatus {
+    fn certificates(&self, now: f64) -> Vec<CertificateStatus> {
+        let in_use = self.identity.as_ref().map(|it| it.certificates(now as i64));
+        let status = |(which, path, days_left): (_, &Path, _)| CertificateStatus {
             which,
             path: path.display().to_string(),
-            days_left: days_left(path, now as i64),
+            days_left,
         };
-        let known: Vec<_> = self.certificates.iter().map(read).collect();
-        self.certificates_read = Some((Instant::now(), known.clone()));
-        known
+        in_use.into_iter().flatten().map(status).collect()
     }
 }
 

@@ -6,6 +6,8 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use causeway::certs::generate;
+use causeway_proto::id::{FleetName, RegionId};
 use causeway_tests::regions::{Setup, TwoRegions, causeway_binary};
 use serde_json::{Value, json};
 
@@ -186,4 +188,35 @@ async fn a_schedule_that_is_reloaded_holds_at_once() -> Result<()> {
     );
     ensure!(session(&before) == session(&after), "{before}\n{after}");
     Ok(())
+}
+
+#[tokio::test]
+async fn renewed_certificates_are_taken_over_and_the_session_stays() -> Result<()> {
+    let mut regions = running().await?;
+    let before = regions.status("us").await?;
+    // Another authority, so that old and new cannot be mistaken for each other.
+    std::fs::remove_dir_all(regions.pki())?;
+    let names = [RegionId::new("us")?, RegionId::new("eu")?];
+    generate(&FleetName::new("test")?, &names, &regions.pki())?;
+    let (status, answer) = regions.reload("us").await?;
+    ensure!(status == 200, "{answer}");
+    ensure!(answer["changed"] == json!(["region.us.tls"]), "{answer}");
+    let after = regions.status("us").await?;
+    ensure!(session(&before) == session(&after), "{before}\n{after}");
+    // A new process knows nothing but the new ones.
+    regions.kill_and_start_sidecar("eu").await?;
+    regions.publish(500).await?;
+    regions.verify().await?;
+    // A set that is half written.
+    std::fs::write(regions.pki().join("us.key"), "")?;
+    let (status, answer) = regions.reload("us").await?;
+    ensure!(status == 422 && answer["outcome"] == "refused", "{answer}");
+    ensure!(answer["errors"].to_string().contains("us.key"), "{answer}");
+    let (_, metrics) = regions.ask("us", "GET /metrics").await?;
+    ensure!(metrics.contains("causeway_certificates_failing 1"));
+    let status = regions.status("us").await?;
+    let problem = status["certificates_problem"].as_str();
+    ensure!(problem.is_some_and(|it| it.contains("us.key")), "{status}");
+    regions.publish(500).await?;
+    regions.verify().await
 }

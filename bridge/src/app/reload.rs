@@ -1,5 +1,6 @@
 //! The task that keeps rates by clock and cap, and reads the fleet file again on SIGHUP or when the admin
-//! address asks.
+//! address asks. Certificates it reads again then too, and by itself each minute: who renews them (SPIRE,
+//! cert-manager) just writes files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,17 +12,20 @@ use causeway_proto::id::RegionId;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::build;
 use super::rates::Rates;
 use crate::checkpoint::CheckpointWriter;
 use crate::clock::now_unix_seconds;
 use crate::command::{RouteCommand, RouteControl};
+use crate::link::{Identity, TlsError};
 use crate::reload::{ReloadAsked, ReloadOutcome, ReloadReport, ReloadStatus};
 
 /// A driver takes a priority over at once.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often certificates are read again unasked.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Reloader {
@@ -30,6 +34,7 @@ pub(super) struct Reloader {
     /// What runs: the plan of the start, and what was taken over since.
     pub(super) runs: Arc<Plan>,
     pub(super) rates: Rates,
+    pub(super) identity: Identity,
     pub(super) controls: Vec<RouteControl>,
     pub(super) asked: mpsc::Receiver<ReloadAsked>,
     pub(super) hangups: Signal,
@@ -45,6 +50,7 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 impl Reloader {
     /// Runs until it is told to stop, and then keeps what was counted.
     pub(super) async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
+        let mut renewal = Instant::now() + RENEWAL_INTERVAL;
         loop {
             let next = self.look(false).await;
             let asked = tokio::select! {
@@ -55,6 +61,11 @@ impl Reloader {
                 Some(asked) = self.asked.recv() => Some(asked),
                 Some(()) = self.hangups.recv() => None,
                 () = sleep(next) => continue,
+                () = sleep_until(renewal) => {
+                    let _ = self.renew().await; // told where it is remembered
+                    renewal = Instant::now() + RENEWAL_INTERVAL;
+                    continue;
+                }
             };
             let report = self.reload().await;
             log(&report);
@@ -77,16 +88,31 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
-        match self.load().await {
-            Ok(loaded) => self.apply(loaded).await,
-            Err(errors) => ReloadReport {
-                outcome: ReloadOutcome::Refused,
-                changed: Default::default(),
-                needs_restart: Default::default(),
-                errors,
-                warnings: Vec::new(),
-            },
+        let loaded = match self.load().await {
+            Ok(loaded) => loaded,
+            Err(errors) => return refused(errors),
+        };
+        match self.renew().await {
+            Ok(renewed) => self.apply(loaded, renewed).await,
+            Err(why) => refused(vec![why.to_string()]),
         }
+    }
+
+    /// Reads the certificates again. What is wrong with them is told once.
+    async fn renew(&self) -> Result<bool, TlsError> {
+        let known = self.identity.problem();
+        let identity = self.identity.clone();
+        let read = tokio::task::spawn_blocking(move || identity.renew());
+        let outcome = read.await.unwrap_or(Ok(false)); // the process is ending
+        match &outcome {
+            Ok(true) => tracing::info!("certificates renewed, for links made from now on"),
+            Ok(false) => {}
+            Err(why) if known != Some(why.to_string()) => {
+                tracing::warn!(%why, "certificates not renewed; what was read before stays in use");
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// Reads the file off the thread that serves the links.
@@ -107,8 +133,11 @@ impl Reloader {
         Ok(loaded)
     }
 
-    async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
-        let found = changes(&self.runs, &loaded.plan, &self.here);
+    async fn apply(&mut self, loaded: Loaded, renewed: bool) -> ReloadReport {
+        let mut found = changes(&self.runs, &loaded.plan, &self.here);
+        if renewed {
+            found.live.insert(format!("region.{}.tls", self.here));
+        }
         let runs = take_over(&self.runs, &loaded.plan, &self.here);
         self.rates.follow(&runs, Timestamp::now());
         self.prioritise(&runs).await;
@@ -144,6 +173,16 @@ impl Reloader {
                 Err(_) => tracing::warn!(%route, "priority not taken over: the driver is busy"),
             }
         }
+    }
+}
+
+fn refused(errors: Vec<String>) -> ReloadReport {
+    ReloadReport {
+        outcome: ReloadOutcome::Refused,
+        changed: Default::default(),
+        needs_restart: Default::default(),
+        errors,
+        warnings: Vec::new(),
     }
 }
 

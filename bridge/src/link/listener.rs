@@ -15,11 +15,12 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::certificate::{IdentityError, region_of};
 use super::connection::{Session, close};
 use super::dialer::DialError;
 use super::rate::Pace;
 use super::socket::{ShapedSocket, beginning};
-use super::tls::{Identity, IdentityError, TlsError, region_of};
+use super::tls::{Identity, TlsError};
 use super::transport::{PathHints, bind, send_window, transport};
 
 /// Handshakes that may be under way before further callers wait.

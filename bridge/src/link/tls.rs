@@ -2,9 +2,10 @@
 //!
 //! A region's certificate carries one URI SAN `spiffe://<fleet>/region/<region>`. Host names play no
 //! part: a peer is whoever the fleet's authority says it is, wherever it was reached.
+//! Files that were renewed are read while the sidecar runs ([`Identity::renew`]).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use causeway_proto::id::{FleetName, RegionId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -14,8 +15,10 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::certificate::{IdentityError, days_left, region_of};
 
 /// The protocol's name in the TLS handshake.
 pub const ALPN: &[u8] = b"causeway/1";
@@ -61,107 +64,70 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Why a certificate does not speak for the region expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IdentityError {
-    /// It cannot be read.
-    #[error("certificate cannot be parsed")]
-    Malformed,
-    /// It names no region.
-    #[error("certificate has no URI SAN spiffe://<fleet>/region/<region>")]
-    NoRegion,
-    /// It names several.
-    #[error("certificate names more than one region")]
-    SeveralRegions,
-    /// Another fleet.
-    #[error("certificate is of fleet {found}, expected {expected}")]
-    WrongFleet {
-        /// In the certificate.
-        found: String,
-        /// In our fleet file.
-        expected: FleetName,
-    },
-    /// Another region.
-    #[error("certificate is of region {found}, expected {expected}")]
-    WrongRegion {
-        /// In the certificate.
-        found: RegionId,
-        /// In our fleet file.
-        expected: String,
-    },
-}
-
-/// Reads the region out of a certificate.
-pub fn region_of(cert: &[u8], fleet: &FleetName) -> Result<RegionId, IdentityError> {
-    let (_, parsed) = X509Certificate::from_der(cert).map_err(|_| IdentityError::Malformed)?;
-    let san = parsed
-        .subject_alternative_name()
-        .map_err(|_| IdentityError::Malformed)?;
-    let mut found = None;
-    for name in san.iter().flat_map(|san| &san.value.general_names) {
-        let GeneralName::URI(uri) = name else {
-            continue;
-        };
-        let Some(rest) = uri.strip_prefix("spiffe://") else {
-            continue;
-        };
-        let Some((in_fleet, region)) = rest.split_once("/region/") else {
-            continue;
-        };
-        if found.replace((in_fleet, region)).is_some() {
-            return Err(IdentityError::SeveralRegions);
-        }
-    }
-    let (in_fleet, region) = found.ok_or(IdentityError::NoRegion)?;
-    if in_fleet != fleet.as_str() {
-        let (found, expected) = (in_fleet.to_owned(), fleet.clone());
-        return Err(IdentityError::WrongFleet { found, expected });
-    }
-    RegionId::new(region).map_err(|_| IdentityError::NoRegion)
-}
-
-/// Whole days until the certificate in `path` ends; negative when it has.
-pub fn days_left(path: &Path, now_unix: i64) -> Option<i64> {
-    let cert = CertificateDer::from_pem_file(path).ok()?;
-    let (_, parsed) = X509Certificate::from_der(&cert).ok()?;
-    Some((parsed.validity().not_after.timestamp() - now_unix).div_euclid(86_400))
-}
-
-/// The TLS side of every link of a region.
+/// The TLS side of every link of a region. Clones share what the files said last.
 #[derive(Debug, Clone)]
 pub struct Identity {
     fleet: FleetName,
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivateKeyDer<'static>>,
-    roots: Arc<RootCertStore>,
+    region: RegionId,
+    files: TlsFiles,
     provider: Arc<CryptoProvider>,
+    current: Arc<RwLock<Current>>,
+}
+
+/// What is in use.
+#[derive(Debug)]
+struct Current {
+    credentials: Arc<Credentials>,
+    /// Why the files as they are now cannot take its place.
+    problem: Option<String>,
 }
 
 impl Identity {
     /// Reads the files, and checks that the certificate is the region's own.
     pub fn load(fleet: &FleetName, region: &RegionId, files: &TlsFiles) -> Result<Self, TlsError> {
-        let chain = read_certs(&files.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|why| file_error(&files.key, "private key", &why))?;
-        let mut roots = RootCertStore::empty();
-        for root in read_certs(&files.ca)? {
-            roots
-                .add(root)
-                .map_err(|why| file_error(&files.ca, "authority", &why))?;
-        }
-        match region_of(&chain[0], fleet) {
-            Ok(found) if found == *region => {}
-            Ok(found) => return Err(not_ours(files, found.to_string(), region, fleet)),
-            Err(why) => return Err(not_ours(files, why.to_string(), region, fleet)),
-        }
         let provider = Arc::new(ring::default_provider());
+        let credentials = Arc::new(Credentials::read(fleet, region, files, &provider)?);
+        let current = Current {
+            credentials,
+            problem: None,
+        };
         Ok(Self {
             fleet: fleet.clone(),
-            chain,
-            key: Arc::new(key),
-            roots: Arc::new(roots),
+            region: region.clone(),
+            files: files.clone(),
             provider,
+            current: Arc::new(RwLock::new(current)),
         })
+    }
+
+    /// Reads the files again, for connections that are made from now on; those that stand keep what they
+    /// began with. `false`: the files say what they said. Files that cannot be used change nothing, and
+    /// [`Identity::problem`] tells of them until they can.
+    pub fn renew(&self) -> Result<bool, TlsError> {
+        let read = Credentials::read(&self.fleet, &self.region, &self.files, &self.provider);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.problem = read.as_ref().err().map(ToString::to_string);
+        let read = read?;
+        let is_new = *current.credentials != read;
+        if is_new {
+            current.credentials = Arc::new(read);
+        }
+        Ok(is_new)
+    }
+
+    /// Why the files as they were last read cannot be used, where they cannot.
+    pub fn problem(&self) -> Option<String> {
+        self.read().problem.clone()
+    }
+
+    /// What is in use: what it is for, where it was read, and the whole days until it ends (the soonest of
+    /// several authorities), negative when it has.
+    pub fn certificates(&self, now_unix: i64) -> [(&'static str, &Path, Option<i64>); 2] {
+        let credentials = self.credentials();
+        let ends = |cert: &CertificateDer<'_>| days_left(cert, now_unix);
+        let own = credentials.chain.first().and_then(ends);
+        let ca = credentials.authorities.iter().filter_map(ends).min();
+        [("own", &self.files.cert, own), ("ca", &self.files.ca, ca)]
     }
 
     /// The fleet.
@@ -169,9 +135,18 @@ impl Identity {
         &self.fleet
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.read().credentials)
+    }
+
     pub(super) fn server(&self) -> Result<QuicServerConfig, TlsError> {
+        let credentials = self.credentials();
         let verifier = WebPkiClientVerifier::builder_with_provider(
-            Arc::clone(&self.roots),
+            Arc::clone(&credentials.roots),
             Arc::clone(&self.provider),
         )
         .build()
@@ -179,7 +154,7 @@ impl Identity {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+            .with_single_cert(credentials.chain.clone(), credentials.key.clone_key())?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.max_early_data_size = 0;
         QuicServerConfig::try_from(config)
@@ -187,15 +162,16 @@ impl Identity {
     }
 
     pub(super) fn client(&self, peer: &RegionId) -> Result<QuicClientConfig, TlsError> {
+        let credentials = self.credentials();
         let inner = WebPkiServerVerifier::builder_with_provider(
-            Arc::clone(&self.roots),
+            Arc::clone(&credentials.roots),
             Arc::clone(&self.provider),
         )
         .build()
         .map_err(|why| rustls::Error::General(why.to_string()))?;
         let verifier = Arc::new(RegionVerifier {
             inner,
-            roots: Arc::clone(&self.roots),
+            roots: Arc::clone(&credentials.roots),
             provider: Arc::clone(&self.provider),
             fleet: self.fleet.clone(),
             peer: peer.clone(),
@@ -204,10 +180,60 @@ impl Identity {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
+            .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         QuicClientConfig::try_from(config)
             .map_err(|why| rustls::Error::General(why.to_string()).into())
+    }
+}
+
+/// What the files said when they were read.
+#[derive(Debug)]
+struct Credentials {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    authorities: Vec<CertificateDer<'static>>,
+    roots: Arc<RootCertStore>,
+}
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.chain, &self.key, &self.authorities)
+            == (&other.chain, &other.key, &other.authorities)
+    }
+}
+
+impl Credentials {
+    /// Whoever renews files writes one after the other: what does not fit together is an error.
+    fn read(
+        fleet: &FleetName,
+        region: &RegionId,
+        files: &TlsFiles,
+        provider: &CryptoProvider,
+    ) -> Result<Self, TlsError> {
+        let chain = read_certs(&files.cert)?;
+        let key = PrivateKeyDer::from_pem_file(&files.key)
+            .map_err(|why| file_error(&files.key, "private key", &why))?;
+        let authorities = read_certs(&files.ca)?;
+        let mut roots = RootCertStore::empty();
+        for root in &authorities {
+            roots
+                .add(root.clone())
+                .map_err(|why| file_error(&files.ca, "authority", &why))?;
+        }
+        match region_of(&chain[0], fleet) {
+            Ok(found) if found == *region => {}
+            Ok(found) => return Err(not_ours(files, found.to_string(), region, fleet)),
+            Err(why) => return Err(not_ours(files, why.to_string(), region, fleet)),
+        }
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
+            .map_err(|why| file_error(&files.key, "private key of the certificate", &why))?;
+        Ok(Self {
+            chain,
+            key,
+            authorities,
+            roots: Arc::new(roots),
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use causeway_proto::id::{RegionId, RouteName, StreamName};
 use super::*;
 use crate::link::{DeclaredRate, Refusals};
 use crate::status::{
-    Board, CapStatus, LinkState, LinkStatus, OutcomeCounts, RateReason, RouteDirection, RouteState,
-    RouteStatus,
+    Board, CapStatus, CertificateStatus, LinkState, LinkStatus, OutcomeCounts, RateReason,
+    RouteDirection, RouteState, RouteStatus,
 };
 
 fn region(name: &str) -> RegionId {
@@ -72,9 +72,12 @@ fn busy() -> StatusReport {
         }
     });
     let _in = board.register_route(route(RouteDirection::In));
-    board.watch_certificate("own", std::path::Path::new("/nowhere"));
     let mut report = board.snapshot();
-    report.certificates[0].days_left = Some(-3);
+    report.certificates.push(CertificateStatus {
+        which: "own",
+        path: "eu.pem".into(),
+        days_left: Some(-3),
+    });
     if let Some(rate) = &mut report.links[0].rate {
         rate.in_use_bits_per_second = Some(19_000_000);
         rate.wire_sent_bytes = 5678;
@@ -86,7 +89,6 @@ fn idle() -> StatusReport {
     let board = Board::new(region("eu"), Refusals::default());
     let _link = board.register_link(LinkStatus::new(region("us")));
     let _out = board.register_route(route(RouteDirection::Out));
-    board.watch_certificate("own", std::path::Path::new("/nowhere"));
     board.snapshot()
 }
 

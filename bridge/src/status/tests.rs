@@ -1,6 +1,7 @@
-use causeway_proto::id::{RouteName, StreamName};
+use causeway_proto::id::{FleetName, RouteName, StreamName};
 
 use super::*;
+use crate::link::TlsFiles;
 
 fn board() -> Board {
     Board::new(RegionId::new("eu").unwrap(), Refusals::default())
@@ -101,13 +102,28 @@ async fn rates_come_from_counters() {
     assert!((199.0..201.0).contains(&rate), "{rate}");
 }
 
+fn identity(pki: &Path) -> Identity {
+    let (fleet, eu) = (
+        FleetName::new("acme").unwrap(),
+        RegionId::new("eu").unwrap(),
+    );
+    crate::certs::generate(&fleet, std::slice::from_ref(&eu), pki).unwrap();
+    let files = TlsFiles {
+        cert: pki.join("eu.pem"),
+        key: pki.join("eu.key"),
+        ca: pki.join("ca.pem"),
+    };
+    Identity::load(&fleet, &eu, &files).unwrap()
+}
+
 /// People's scripts read these names.
 #[tokio::test]
 async fn the_shape_of_status() {
     let board = board();
     let _route = board.register_route(route());
     let _link = board.register_link(LinkStatus::new(RegionId::new("us").unwrap()));
-    board.watch_certificate("own", Path::new("/nowhere/eu.pem"));
+    let pki = tempfile::tempdir().unwrap();
+    board.register_identity(identity(pki.path()));
     let json = serde_json::to_value(board.snapshot()).unwrap();
     assert_eq!(json["region"], "eu");
     assert_eq!(json["links"][0]["peer"], "us");
@@ -130,8 +146,14 @@ async fn the_shape_of_status() {
             "{unknown}: {value:?}"
         );
     }
-    assert_eq!(json["certificates"][0]["path"], "/nowhere/eu.pem");
-    assert!(json["certificates"][0]["days_left"].is_null());
+    let own = pki.path().join("eu.pem").display().to_string();
+    assert_eq!(json["certificates"][0]["path"], own);
+    assert_eq!(json["certificates"][0]["which"], "own");
+    // A whole year, less the moment since it was made.
+    let days = json["certificates"][0]["days_left"].as_i64();
+    assert!(days == Some(364) || days == Some(365), "{days:?}");
+    assert_eq!(json["certificates"][1]["which"], "ca");
+    assert!(json["certificates_problem"].is_null());
     for state in RouteState::ALL {
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
     }

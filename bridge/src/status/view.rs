@@ -49,8 +49,10 @@ pub struct StatusReport {
     pub refused: BTreeMap<&'static str, u64>,
     /// The checkpoint store.
     pub checkpoints: CheckpointStatus,
-    /// Certificates and when they end.
+    /// Certificates in use and when they end.
     pub certificates: Vec<CertificateStatus>,
+    /// Why their files, as they are now, cannot be used; what was read before stays in use.
+    pub certificates_problem: Option<String>,
     /// What became of reading the fleet file again.
     pub reload: ReloadStatus,
 }
@@ -89,14 +91,14 @@ pub struct CheckpointStatus {
     pub set_aside: u64,
 }
 
-/// A certificate file.
+/// A certificate in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CertificateStatus {
     /// What it is for: `own` or `ca`.
     pub which: &'static str,
-    /// Where it lies.
+    /// Where it was read.
     pub path: String,
-    /// Whole days until it ends; negative when it has, `null` when it cannot be read.
+    /// Whole days until it ends, negative when it has; of several authorities the one that ends first.
     pub days_left: Option<i64>,
 }
 

@@ -5,6 +5,7 @@
 mod answers;
 mod carried;
 mod rates;
+mod renewal;
 mod strangers;
 
 use std::collections::BTreeMap;

@@ -102,6 +102,7 @@ pub async fn run(
         runs: Arc::clone(&plan),
         rates,
         identity,
+        renewing: None,
         controls: legs.controls,
         asked,
         hangups,

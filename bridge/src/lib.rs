@@ -25,6 +25,7 @@ pub mod certs;
 pub mod clock;
 pub mod control;
 pub mod nats;
+mod pem;
 pub mod shutdown;
 pub mod wait;
 

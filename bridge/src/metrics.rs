@@ -164,6 +164,8 @@ metrics! {
         "Checkpoint stores found damaged, set aside and rebuilt from the streams.";
     CERTIFICATE_EXPIRY = Gauge "causeway_certificate_expiry_days" ["which"]
         "Whole days until the certificate in use ends; negative when it has.";
+    CERTIFICATE_ENDS = Gauge "causeway_certificate_expiry_timestamp_seconds" ["which"]
+        "When the certificate in use ends, since the Unix epoch; for certificates that live for hours.";
     CERTIFICATES_FAILING = Gauge "causeway_certificates_failing" []
         "1 while the certificate files, as they are now, cannot be used; what was read before stays in use.";
 
@@ -225,6 +227,8 @@ impl Scrape<'_> {
         for certificate in &report.certificates {
             let days = certificate.days_left.map(|days| days as f64);
             self.set_known(CERTIFICATE_EXPIRY, &[certificate.which.into()], days);
+            let end = certificate.ends_at.map(|end| end as f64);
+            self.set_known(CERTIFICATE_ENDS, &[certificate.which.into()], end);
         }
         let failing = report.certificates_problem.is_some();
         self.set(CERTIFICATES_FAILING, &[], flag(failing));

@@ -269,11 +269,12 @@ impl Inner {
     }
 
     fn certificates(&self, now: f64) -> Vec<CertificateStatus> {
-        let in_use = self.identity.as_ref().map(|it| it.certificates(now as i64));
-        let status = |(which, path, days_left): (_, &Path, _)| CertificateStatus {
+        let in_use = self.identity.as_ref().map(Identity::certificates);
+        let status = |(which, path, ends_at): (_, &Path, Option<i64>)| CertificateStatus {
             which,
             path: path.display().to_string(),
-            days_left,
+            days_left: ends_at.map(|end| (end - now as i64).div_euclid(86_400)),
+            ends_at,
         };
         in_use.into_iter().flatten().map(status).collect()
     }

@@ -200,7 +200,11 @@ async fn renewed_certificates_are_taken_over_and_the_session_stays() -> Result<(
     generate(&FleetName::new("test")?, &names, &regions.pki())?;
     let (status, answer) = regions.reload("us").await?;
     ensure!(status == 200, "{answer}");
-    ensure!(answer["changed"] == json!(["region.us.tls"]), "{answer}");
+    // Unless the machine was so slow that the sidecar had read them by itself.
+    let by_itself =
+        answer["outcome"] == "unchanged" && regions.logs().contains("certificates renewed");
+    let changed = answer["changed"] == json!(["region.us.tls"]);
+    ensure!(changed || by_itself, "{answer}\n{}", regions.logs());
     let after = regions.status("us").await?;
     ensure!(session(&before) == session(&after), "{before}\n{after}");
     // A new process knows nothing but the new ones.
@@ -210,10 +214,14 @@ async fn renewed_certificates_are_taken_over_and_the_session_stays() -> Result<(
     // A set that is half written.
     std::fs::write(regions.pki().join("us.key"), "")?;
     let (status, answer) = regions.reload("us").await?;
-    ensure!(status == 422 && answer["outcome"] == "refused", "{answer}");
-    ensure!(answer["errors"].to_string().contains("us.key"), "{answer}");
+    ensure!(status == 200, "the fleet file is sound: {answer}");
+    ensure!(
+        answer["warnings"].to_string().contains("us.key"),
+        "{answer}"
+    );
     let (_, metrics) = regions.ask("us", "GET /metrics").await?;
     ensure!(metrics.contains("causeway_certificates_failing 1"));
+    ensure!(metrics.contains("causeway_reload_ok 1"));
     let status = regions.status("us").await?;
     let problem = status["certificates_problem"].as_str();
     ensure!(problem.is_some_and(|it| it.contains("us.key")), "{status}");

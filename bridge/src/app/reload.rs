@@ -12,6 +12,7 @@ use causeway_proto::id::RegionId;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::build;
@@ -26,6 +27,8 @@ use crate::reload::{ReloadAsked, ReloadOutcome, ReloadReport, ReloadStatus};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often certificates are read again unasked.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+/// Reading them takes a moment, unless what they lie on hangs.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(super) struct Reloader {
@@ -35,6 +38,8 @@ pub(super) struct Reloader {
     pub(super) runs: Arc<Plan>,
     pub(super) rates: Rates,
     pub(super) identity: Identity,
+    /// A reading of certificates that has not ended.
+    pub(super) renewing: Option<JoinHandle<Result<bool, TlsError>>>,
     pub(super) controls: Vec<RouteControl>,
     pub(super) asked: mpsc::Receiver<ReloadAsked>,
     pub(super) hangups: Signal,
@@ -88,29 +93,44 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
-        let loaded = match self.load().await {
-            Ok(loaded) => loaded,
-            Err(errors) => return refused(errors),
-        };
-        match self.renew().await {
-            Ok(renewed) => self.apply(loaded, renewed).await,
-            Err(why) => refused(vec![why.to_string()]),
+        match self.load().await {
+            Ok(loaded) => self.apply(loaded).await,
+            Err(errors) => ReloadReport {
+                outcome: ReloadOutcome::Refused,
+                changed: Default::default(),
+                needs_restart: Default::default(),
+                errors,
+                warnings: Vec::new(),
+            },
         }
     }
 
-    /// Reads the certificates again. What is wrong with them is told once.
-    async fn renew(&self) -> Result<bool, TlsError> {
+    /// Reads the certificates again. What is wrong with them is logged once.
+    async fn renew(&mut self) -> Result<bool, String> {
         let known = self.identity.problem();
         let identity = self.identity.clone();
-        let read = tokio::task::spawn_blocking(move || identity.renew());
-        let outcome = read.await.unwrap_or(Ok(false)); // the process is ending
+        let reading = self
+            .renewing
+            .get_or_insert_with(|| tokio::task::spawn_blocking(move || identity.renew()));
+        let Ok(read) = timeout(RENEWAL_TIMEOUT, reading).await else {
+            let why = format!("the files were not read within {RENEWAL_TIMEOUT:?}");
+            tracing::warn!(why, "certificates not renewed");
+            return Err(why);
+        };
+        self.renewing = None;
+        let outcome = match read {
+            Ok(outcome) => outcome.map_err(|why| why.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
         match &outcome {
             Ok(true) => tracing::info!("certificates renewed, for links made from now on"),
-            Ok(false) => {}
-            Err(why) if known != Some(why.to_string()) => {
-                tracing::warn!(%why, "certificates not renewed; what was read before stays in use");
+            Err(why) if known.as_ref() != Some(why) => {
+                tracing::warn!(
+                    why,
+                    "certificates not renewed; what was read before stays in use"
+                );
             }
-            Err(_) => {}
+            Ok(false) | Err(_) => {}
         }
         outcome
     }
@@ -133,10 +153,18 @@ impl Reloader {
         Ok(loaded)
     }
 
-    async fn apply(&mut self, loaded: Loaded, renewed: bool) -> ReloadReport {
+    async fn apply(&mut self, loaded: Loaded) -> ReloadReport {
         let mut found = changes(&self.runs, &loaded.plan, &self.here);
-        if renewed {
-            found.live.insert(format!("region.{}.tls", self.here));
+        let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        // Certificates that cannot be used keep no rate from being changed.
+        match self.renew().await {
+            Ok(renewed) => {
+                let key = format!("region.{}.tls", self.here);
+                if renewed && !found.restart.contains(&key) {
+                    found.live.insert(key);
+                }
+            }
+            Err(why) => warnings.push(format!("certificates not renewed: {why}")),
         }
         let runs = take_over(&self.runs, &loaded.plan, &self.here);
         self.rates.follow(&runs, Timestamp::now());
@@ -151,7 +179,7 @@ impl Reloader {
             changed: found.live,
             needs_restart: found.restart,
             errors: Vec::new(),
-            warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+            warnings,
         }
     }
 
@@ -173,16 +201,6 @@ impl Reloader {
                 Err(_) => tracing::warn!(%route, "priority not taken over: the driver is busy"),
             }
         }
-    }
-}
-
-fn refused(errors: Vec<String>) -> ReloadReport {
-    ReloadReport {
-        outcome: ReloadOutcome::Refused,
-        changed: Default::default(),
-        needs_restart: Default::default(),
-        errors,
-        warnings: Vec::new(),
     }
 }
 

@@ -62,8 +62,8 @@ pub fn region_of(cert: &[u8], fleet: &FleetName) -> Result<RegionId, IdentityErr
     RegionId::new(region).map_err(|_| IdentityError::NoRegion)
 }
 
-/// Whole days until a certificate ends; negative when it has.
-pub(super) fn days_left(cert: &[u8], now_unix: i64) -> Option<i64> {
+/// The second until which a certificate is valid, since the Unix epoch.
+pub(super) fn ends_at(cert: &[u8]) -> Option<i64> {
     let (_, parsed) = X509Certificate::from_der(cert).ok()?;
-    Some((parsed.validity().not_after.timestamp() - now_unix).div_euclid(86_400))
+    Some(parsed.validity().not_after.timestamp())
 }

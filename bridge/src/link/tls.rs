@@ -18,7 +18,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::certificate::{IdentityError, days_left, region_of};
+use super::certificate::{IdentityError, ends_at, region_of};
+use crate::clock::now_unix_seconds;
+use crate::pem::private_key;
 
 /// The protocol's name in the TLS handshake.
 pub const ALPN: &[u8] = b"causeway/1";
@@ -58,6 +60,12 @@ pub enum TlsError {
         region: RegionId,
         /// The fleet.
         fleet: FleetName,
+    },
+    /// It has ended, and the one in use has not.
+    #[error("{path}: the certificate has ended, and the one in use has not")]
+    Ended {
+        /// The file.
+        path: PathBuf,
     },
     /// rustls refuses the combination.
     #[error("TLS: {0}")]
@@ -104,7 +112,8 @@ impl Identity {
     /// began with. `false`: the files say what they said. Files that cannot be used change nothing, and
     /// [`Identity::problem`] tells of them until they can.
     pub fn renew(&self) -> Result<bool, TlsError> {
-        let read = Credentials::read(&self.fleet, &self.region, &self.files, &self.provider);
+        let read = Credentials::read(&self.fleet, &self.region, &self.files, &self.provider)
+            .and_then(|read| self.not_older(read));
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.problem = read.as_ref().err().map(ToString::to_string);
         let read = read?;
@@ -115,18 +124,27 @@ impl Identity {
         Ok(is_new)
     }
 
+    /// An old copy that was put back must not end a link that works.
+    fn not_older(&self, read: Credentials) -> Result<Credentials, TlsError> {
+        if read.has_ended() && !self.credentials().has_ended() {
+            let path = self.files.cert.clone();
+            return Err(TlsError::Ended { path });
+        }
+        Ok(read)
+    }
+
     /// Why the files as they were last read cannot be used, where they cannot.
     pub fn problem(&self) -> Option<String> {
         self.read().problem.clone()
     }
 
-    /// What is in use: what it is for, where it was read, and the whole days until it ends (the soonest of
-    /// several authorities), negative when it has.
-    pub fn certificates(&self, now_unix: i64) -> [(&'static str, &Path, Option<i64>); 2] {
+    /// What is in use: what it is for, where it was read, and the second since the Unix epoch in which it ends
+    /// (the soonest of several authorities).
+    pub fn certificates(&self) -> [(&'static str, &Path, Option<i64>); 2] {
         let credentials = self.credentials();
-        let ends = |cert: &CertificateDer<'_>| days_left(cert, now_unix);
-        let own = credentials.chain.first().and_then(ends);
-        let ca = credentials.authorities.iter().filter_map(ends).min();
+        let own = ends_at(&credentials.chain[0]);
+        let authorities = credentials.authorities.iter();
+        let ca = authorities.filter_map(|cert| ends_at(cert)).min();
         [("own", &self.files.cert, own), ("ca", &self.files.ca, ca)]
     }
 
@@ -212,8 +230,8 @@ impl Credentials {
         provider: &CryptoProvider,
     ) -> Result<Self, TlsError> {
         let chain = read_certs(&files.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|why| file_error(&files.key, "private key", &why))?;
+        let key =
+            private_key(&files.key).map_err(|why| file_error(&files.key, "private key", &why))?;
         let authorities = read_certs(&files.ca)?;
         let mut roots = RootCertStore::empty();
         for root in &authorities {
@@ -234,6 +252,11 @@ impl Credentials {
             authorities,
             roots: Arc::new(roots),
         })
+    }
+
+    fn has_ended(&self) -> bool {
+        let now = now_unix_seconds() as i64;
+        ends_at(&self.chain[0]).is_some_and(|end| end <= now)
     }
 }
 

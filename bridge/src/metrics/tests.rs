@@ -77,6 +77,7 @@ fn busy() -> StatusReport {
         which: "own",
         path: "eu.pem".into(),
         days_left: Some(-3),
+        ends_at: Some(1_700_000_000),
     });
     if let Some(rate) = &mut report.links[0].rate {
         rate.in_use_bits_per_second = Some(19_000_000);
@@ -127,6 +128,7 @@ async fn a_scrape_says_what_the_report_says() {
         r#"causeway_batch_records_bucket{route="orders",peer="us",direction="out",le="+Inf"} 4"#,
         r#"causeway_batch_records_sum{route="orders",peer="us",direction="out"} 508"#,
         r#"causeway_certificate_expiry_days{which="own"} -3"#,
+        r#"causeway_certificate_expiry_timestamp_seconds{which="own"} 1700000000"#,
     ] {
         assert!(
             text.lines().any(|got| got == line),

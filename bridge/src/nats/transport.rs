@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::options::{ServerAddr, TlsOptions};
+use crate::pem::private_key;
 
 /// A connected socket.
 pub(crate) enum Transport {
@@ -125,7 +126,7 @@ fn client_config(options: &TlsOptions) -> io::Result<ClientConfig> {
     let chain = CertificateDer::pem_file_iter(cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| named(cert_file, &error))?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| named(key_file, &error))?;
+    let key = private_key(key_file).map_err(|error| named(key_file, &error))?;
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|error| named(cert_file, &error))

@@ -100,6 +100,8 @@ pub struct CertificateStatus {
     pub path: String,
     /// Whole days until it ends, negative when it has; of several authorities the one that ends first.
     pub days_left: Option<i64>,
+    /// The second since the Unix epoch in which it ends.
+    pub ends_at: Option<i64>,
 }
 
 fn as_text<S: Serializer>(name: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {

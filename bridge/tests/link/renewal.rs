@@ -6,7 +6,7 @@ use std::path::Path;
 use causeway::link::DialError;
 use tokio::time::timeout;
 
-use crate::{DEADLINE, authority, connect, dial, dialer, identity, listen, ping};
+use crate::{DEADLINE, authority, connect, dial, dialer, end, identity, listen, ping};
 
 /// Puts the files of one authority in the place of another's.
 fn replace(new: &Path, old: &Path) {
@@ -39,9 +39,19 @@ async fn a_renewed_certificate_is_for_new_connections_and_old_ones_stay() {
     assert!(matches!(stranger, Err(DialError::Connection(_))));
     assert!(eu.renew().unwrap());
     let after = connect(&mut listener, &mut caller).await;
-    let old = identity("acme", "eu", stale.path());
-    let stranger = dial(&mut dialer(old, &listener)).await;
-    assert!(matches!(stranger, Err(DialError::Connection(_))));
+    // Who trusts the new authority and shows a certificate of the old one is refused by us.
+    fs::copy(pki.path().join("ca.pem"), stale.path().join("ca.pem")).unwrap();
+    let (old, counting) = (identity("acme", "eu", stale.path()), listen(us.clone()));
+    if let Ok(session) = dial(&mut dialer(old, &counting)).await {
+        end(&session).await; // in TLS 1.3 the caller is through before we have judged it
+    }
+    timeout(DEADLINE, async {
+        while !counting.refusals.snapshot().contains_key("handshake") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 
     keeps.control.send(ping()).await.unwrap();
     let heard = timeout(DEADLINE, before.control_rx.recv()).await.unwrap();

@@ -12,7 +12,6 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
@@ -20,7 +19,7 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificate::{IdentityError, ends_at, region_of};
 use crate::clock::now_unix_seconds;
-use crate::pem::private_key;
+use crate::pem;
 
 /// The protocol's name in the TLS handshake.
 pub const ALPN: &[u8] = b"causeway/1";
@@ -230,8 +229,8 @@ impl Credentials {
         provider: &CryptoProvider,
     ) -> Result<Self, TlsError> {
         let chain = read_certs(&files.cert)?;
-        let key =
-            private_key(&files.key).map_err(|why| file_error(&files.key, "private key", &why))?;
+        let key = pem::private_key(&files.key)
+            .map_err(|why| file_error(&files.key, "private key", &why))?;
         let authorities = read_certs(&files.ca)?;
         let mut roots = RootCertStore::empty();
         for root in &authorities {
@@ -320,15 +319,7 @@ impl ServerCertVerifier for RegionVerifier {
 }
 
 fn read_certs(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let what = "certificate";
-    let certs: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(|why| file_error(path, what, &why))?
-        .collect::<Result<_, _>>()
-        .map_err(|why| file_error(path, what, &why))?;
-    if certs.is_empty() {
-        return Err(file_error(path, what, &"there is none"));
-    }
-    Ok(certs)
+    pem::certificates(path).map_err(|why| file_error(path, "certificate", &why))
 }
 
 fn file_error(path: &Path, what: &'static str, why: &dyn std::fmt::Display) -> TlsError {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::options::{ServerAddr, TlsOptions};
-use crate::pem::private_key;
+use crate::pem;
 
 /// A connected socket.
 pub(crate) enum Transport {
@@ -123,10 +122,8 @@ fn client_config(options: &TlsOptions) -> io::Result<ClientConfig> {
     let named = |path: &std::path::Path, error: &dyn std::fmt::Display| {
         io::Error::other(format!("{}: {error}", path.display()))
     };
-    let chain = CertificateDer::pem_file_iter(cert_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| named(cert_file, &error))?;
-    let key = private_key(key_file).map_err(|error| named(key_file, &error))?;
+    let chain = pem::certificates(cert_file).map_err(|error| named(cert_file, &error))?;
+    let key = pem::private_key(key_file).map_err(|error| named(key_file, &error))?;
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|error| named(cert_file, &error))
@@ -138,8 +135,7 @@ fn roots(options: &TlsOptions) -> io::Result<RootCertStore> {
         let named = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("{}: {error}", file.display()))
         };
-        for cert in CertificateDer::pem_file_iter(file).map_err(|error| named(&error))? {
-            let cert = cert.map_err(|error| named(&error))?;
+        for cert in pem::certificates(file).map_err(|error| named(&error))? {
             roots.add(cert).map_err(|error| named(&error))?;
         }
     }

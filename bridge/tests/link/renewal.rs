@@ -81,6 +81,14 @@ async fn files_that_cannot_be_used_change_nothing_and_are_named() {
     fs::copy(file("eu.pem"), file("us.pem")).unwrap();
     let why = us.renew().unwrap_err().to_string();
     assert!(why.contains("certificate is for eu"), "{why}");
+    let key = rcgen::KeyPair::from_pem(&fs::read_to_string(file("us.key")).unwrap()).unwrap();
+    let mut old = rcgen::CertificateParams::default();
+    let name = "spiffe://acme/region/us".try_into().unwrap();
+    old.subject_alt_names = vec![rcgen::SanType::URI(name)];
+    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    fs::write(file("us.pem"), old.self_signed(&key).unwrap().pem()).unwrap();
+    let why = us.renew().unwrap_err().to_string();
+    assert!(why.contains("us.pem: the certificate has ended"), "{why}");
     fs::write(file("us.pem"), ours).unwrap();
     assert!(!us.renew().unwrap());
     assert_eq!(us.problem(), None);

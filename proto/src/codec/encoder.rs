@@ -11,7 +11,7 @@ use crate::id::{BatchSeq, Epoch, LaneId};
 use crate::limits::{
     BATCH_PLAIN_LEN_TARGET, BODY_SLACK, PLAIN_LEN_MAX, RAW_LEN_MIN, RAW_RUN_MAX, WINDOW_LOG,
 };
-use crate::shape::shape;
+use crate::shape::Shaper;
 
 /// A batch ready for its QUIC stream: the head, then the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct LaneEncoder {
     /// Where output grows before it is copied to its exact size, so that a batch in flight holds no
     /// more than its own bytes.
     scratch: Vec<u8>,
+    /// Made with the first batch that is shaped.
+    shaper: Option<Box<Shaper>>,
     raw_run: RawRun,
 }
 
@@ -71,6 +73,7 @@ impl LaneEncoder {
             context: 0,
             context_position: 0,
             scratch: Vec::new(),
+            shaper: None,
             raw_run: RawRun::default(),
         }
     }
@@ -94,14 +97,19 @@ impl LaneEncoder {
             .ok()
             .filter(|_| len <= max)
             .ok_or(too_long)?;
-        let shaped = self.shape(batch);
-        let packed = shaped.as_deref().unwrap_or(&batch.body);
+        let mut shaper = self.take_shaper();
+        let shaped = shaper
+            .as_mut()
+            .and_then(|shaper| shaper.shape(&batch.body, batch.record_count));
+        let packed = shaped.unwrap_or(&batch.body);
         let compressed = self.compress(packed).inspect_err(|_| self.idle())?;
-        let (codec, packed_len, body) = match (compressed, &shaped) {
+        let (codec, packed_len, body) = match (compressed, shaped) {
             (Some(body), None) => (Codec::Zstd, plain_len, body),
             (Some(body), Some(shaped)) => (Codec::Shaped, shaped.len() as u32, body),
             (None, _) => (Codec::Raw, 0, batch.body.clone()),
         };
+        // A lane whose batches are small again needs little.
+        self.shaper = shaper.filter(|_| len >= BATCH_PLAIN_LEN_TARGET / 2);
         let head = BatchHead {
             lane,
             seq,
@@ -127,12 +135,12 @@ impl LaneEncoder {
         })
     }
 
-    /// The shaped form of a batch, where effort and records make it worth while.
-    fn shape(&mut self, batch: &PlainBatch) -> Option<Vec<u8>> {
+    /// What shapes the next batch, where effort and the batches before make it worth while.
+    fn take_shaper(&mut self) -> Option<Box<Shaper>> {
         if !self.effort.shapes() || self.raw_run.left > 0 {
             return None;
         }
-        shape(&batch.body, batch.record_count)
+        Some(self.shaper.take().unwrap_or_default())
     }
 
     /// The packed body's passage through the context, or `None` where it travels raw.
@@ -200,7 +208,7 @@ impl LaneEncoder {
         if self.zstd.take().is_some() {
             self.reset();
         }
-        self.scratch = Vec::new();
+        (self.scratch, self.shaper) = (Vec::new(), None);
     }
 
     /// Sets the effort, with a new context if its level is another one.
@@ -218,7 +226,8 @@ impl LaneEncoder {
 
     /// Bytes of memory that the encoder holds now.
     pub fn memory(&self) -> usize {
-        self.scratch.capacity() + self.zstd.as_ref().map_or(0, CCtx::sizeof)
+        let shaper = self.shaper.as_ref().map_or(0, |it| it.memory());
+        self.scratch.capacity() + shaper + self.zstd.as_ref().map_or(0, CCtx::sizeof)
     }
 }
 

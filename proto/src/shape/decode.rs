@@ -1,7 +1,8 @@
 //! From a shaped body back to the plain one.
 
 use super::column::Cursor;
-use super::{SLOT, SLOTS_MAX, TEMPLATES_MAX, number};
+use super::template::pieces;
+use super::{SLOTS_MAX, TEMPLATES_MAX, number};
 use crate::batch::{FLAG_SAME_SUBJECT, FLAG_TIME_ABSOLUTE};
 use crate::error::DecodeError;
 use crate::limits::{DECODE_STEP, VARINT_MAX};
@@ -37,8 +38,26 @@ pub(crate) fn unshape(
 }
 
 struct Template<'a> {
-    text: &'a [u8],
-    columns: Vec<Cursor<'a>>,
+    first: &'a [u8],
+    /// Each slot's values, and what stands behind it.
+    slots: Vec<(Cursor<'a>, &'a [u8])>,
+}
+
+impl<'a> Template<'a> {
+    /// With its columns, which begin at the reader's front.
+    fn begin(text: &'a [u8], reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut pieces = pieces(text);
+        let first = pieces.next().unwrap_or(&[]);
+        let mut slots = Vec::new();
+        for piece in pieces {
+            if slots.len() == SLOTS_MAX {
+                let (field, value) = ("slots", SLOTS_MAX as u64 + 1);
+                return Err(DecodeError::OutOfRange { field, value });
+            }
+            slots.push((Cursor::begin(reader)?, piece));
+        }
+        Ok(Self { first, slots })
+    }
 }
 
 struct Unshaper<'a> {
@@ -71,18 +90,7 @@ impl<'a> Unshaper<'a> {
             room: 0,
         };
         for text in texts? {
-            let slots = memchr::memchr_iter(SLOT, text).count();
-            if slots > SLOTS_MAX {
-                return Err(DecodeError::OutOfRange {
-                    field: "slots",
-                    value: slots as u64,
-                });
-            }
-            let columns: Result<_, _> = (0..slots).map(|_| Cursor::begin(reader)).collect();
-            unshaper.templates.push(Template {
-                text,
-                columns: columns?,
-            });
+            unshaper.templates.push(Template::begin(text, reader)?);
         }
         Ok(unshaper)
     }
@@ -126,10 +134,9 @@ impl<'a> Unshaper<'a> {
                 .extend_from_slice(self.raws.take(len, "raw text")?);
             return Ok(());
         };
-        let Template { text, columns } = &mut self.templates[index];
-        let mut pieces = text.split(|byte| *byte == SLOT);
-        self.texts.extend_from_slice(pieces.next().unwrap_or(&[]));
-        for (column, piece) in columns.iter_mut().zip(pieces) {
+        let Template { first, slots } = &mut self.templates[index];
+        self.texts.extend_from_slice(first);
+        for (column, piece) in slots {
             column.take(&mut self.texts)?;
             self.texts.extend_from_slice(piece);
             if self.texts.len() > self.room {
@@ -146,8 +153,8 @@ impl<'a> Unshaper<'a> {
         for part in [self.marks, self.times, self.subjects, self.raws] {
             part.finish()?;
         }
-        let columns = self.templates.into_iter().flat_map(|t| t.columns);
-        columns.into_iter().try_for_each(Cursor::finish)
+        let mut slots = self.templates.into_iter().flat_map(|it| it.slots);
+        slots.try_for_each(|(column, _)| column.finish())
     }
 }
 

@@ -1,7 +1,9 @@
 //! From a plain body to a shaped one.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use super::template::{Kind, Template};
 use super::text::Parts;
 use super::{RECORDS_MIN, TEMPLATES_MAX, column, number};
 use crate::batch::{FLAG_SAME_SUBJECT, FLAG_TIME_ABSOLUTE};
@@ -9,47 +11,81 @@ use crate::error::DecodeError;
 use crate::limits::{PLAIN_LEN_MAX, SUBJECT_LEN_MAX};
 use crate::wire::Reader;
 
-/// The shaped form of a plain body, or `None` where that is not likely to pay: too few records, or texts
-/// that have little in common.
-pub(crate) fn shape(plain: &[u8], record_count: u32) -> Option<Vec<u8>> {
-    if record_count < RECORDS_MIN {
-        return None;
-    }
-    let mut shaper = Shaper::default();
-    let mut reader = Reader::new(plain);
-    for _ in 0..record_count {
-        shaper.take(&mut reader).ok()?;
-        if shaper.is_futile() {
-            return None;
-        }
-    }
-    reader.finish().ok()?;
-    let shaped = shaper.finish();
-    (shaped.len() < plain.len()).then_some(shaped)
-}
+/// Templates that a text is compared with before it is taken apart.
+const RECENT_MAX: usize = 4;
 
-#[derive(Debug)]
-struct Template<'a> {
-    text: Vec<u8>,
-    columns: Vec<Vec<&'a [u8]>>,
-}
-
+/// Shapes batches; each stands alone. What it holds from one to the next is memory.
 #[derive(Debug, Default)]
-struct Shaper<'a> {
+pub(crate) struct Shaper {
     marks: Vec<u8>,
     times: Vec<u8>,
     subjects: Vec<u8>,
     raws: Vec<u8>,
-    templates: Vec<Template<'a>>,
+    /// Where values stand in the plain body, text by text.
+    values: Vec<Range<u32>>,
+    forms: Vec<Form>,
     known: HashMap<Vec<u8>, usize>,
+    /// Forms of the last headers and payloads, the latest first.
+    recent: [Vec<usize>; 2],
     parts: Parts,
     records: usize,
     raw_payloads: usize,
+    column: Vec<u8>,
+    shaped: Vec<u8>,
 }
 
-impl<'a> Shaper<'a> {
+/// Texts that have a template in common.
+#[derive(Debug)]
+struct Form {
+    template: Template,
+    /// Where the values of each text begin in [`Shaper::values`].
+    rows: Vec<u32>,
+}
+
+impl Shaper {
+    /// The shaped form of a plain body, or `None` where that is not likely to pay: too few records, or texts
+    /// that have little in common.
+    pub(crate) fn shape(&mut self, plain: &[u8], record_count: u32) -> Option<&[u8]> {
+        if record_count < RECORDS_MIN || plain.len() > PLAIN_LEN_MAX {
+            return None;
+        }
+        self.clear();
+        let mut reader = Reader::new(plain);
+        for _ in 0..record_count {
+            self.take(&mut reader, plain).ok()?;
+            if self.is_futile() {
+                return None;
+            }
+        }
+        reader.finish().ok()?;
+        self.put(plain);
+        (self.shaped.len() < plain.len()).then_some(&self.shaped)
+    }
+
+    /// Bytes of memory that it holds, about.
+    pub(crate) fn memory(&self) -> usize {
+        let parts = [&self.marks, &self.times, &self.subjects, &self.raws];
+        let bytes = parts.into_iter().chain([&self.column, &self.shaped]);
+        bytes.map(Vec::capacity).sum::<usize>() + self.values.capacity() * size_of::<Range<u32>>()
+    }
+
+    fn clear(&mut self) {
+        let parts = [
+            &mut self.marks,
+            &mut self.times,
+            &mut self.subjects,
+            &mut self.raws,
+        ];
+        parts.into_iter().for_each(Vec::clear);
+        self.values.clear();
+        self.forms.clear();
+        self.known.clear();
+        self.recent.iter_mut().for_each(Vec::clear);
+        (self.records, self.raw_payloads) = (0, 0);
+    }
+
     /// Takes the next record of the plain body.
-    fn take(&mut self, reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+    fn take(&mut self, reader: &mut Reader<'_>, plain: &[u8]) -> Result<(), DecodeError> {
         let flags = reader.u8("flags")?;
         self.marks.push(flags);
         number::put(&mut self.marks, reader.varint("seq")?);
@@ -70,12 +106,12 @@ impl<'a> Shaper<'a> {
         let subject = reader.take(subject_len, "subject")?;
         self.subjects.extend_from_slice(subject);
 
-        let headers = reader.take(headers_len, "headers")?;
-        let is_shaped = self.parts.take_headers(headers);
-        self.put_text(headers, is_shaped);
-        let payload = reader.take(payload_len, "payload")?;
-        let is_shaped = self.parts.take_json(payload);
-        if !self.put_text(payload, is_shaped) {
+        let headers_at = reader.offset();
+        reader.take(headers_len, "headers")?;
+        let payload_at = reader.offset();
+        reader.take(payload_len, "payload")?;
+        self.put_text(Kind::Headers, plain, headers_at..payload_at);
+        if !self.put_text(Kind::Json, plain, payload_at..reader.offset()) {
             self.raw_payloads += 1;
         }
         self.records += 1;
@@ -83,59 +119,103 @@ impl<'a> Shaper<'a> {
     }
 
     /// A text by its template, if it has one and there is room for it; else raw.
-    fn put_text(&mut self, text: &'a [u8], is_shaped: bool) -> bool {
-        let template = is_shaped.then(|| self.template()).flatten();
-        let Some(index) = template else {
+    fn put_text(&mut self, kind: Kind, plain: &[u8], at: Range<usize>) -> bool {
+        let (row, text) = (self.values.len() as u32, &plain[at.clone()]);
+        let form = self
+            .find_recent(kind, text, at.start)
+            .or_else(|| self.take_apart(kind, text, at.start));
+        let Some(form) = form else {
             number::put(&mut self.marks, 0);
             number::put(&mut self.marks, text.len() as u64);
             self.raws.extend_from_slice(text);
             return false;
         };
-        number::put(&mut self.marks, index as u64 + 1);
-        let columns = &mut self.templates[index].columns;
-        for (column, at) in columns.iter_mut().zip(&self.parts.values) {
-            column.push(&text[at.clone()]);
-        }
+        number::put(&mut self.marks, form as u64 + 1);
+        self.forms[form].rows.push(row);
         true
     }
 
-    /// The number of the template of `parts`.
-    fn template(&mut self) -> Option<usize> {
-        if let Some(index) = self.known.get(&self.parts.template) {
-            return Some(*index);
-        }
-        let index = self.templates.len();
-        if index == TEMPLATES_MAX {
+    /// The form that a text shares with one shortly before it; its values are noted.
+    fn find_recent(&mut self, kind: Kind, text: &[u8], start: usize) -> Option<usize> {
+        if text.is_empty() {
             return None;
         }
-        self.known.insert(self.parts.template.clone(), index);
-        self.templates.push(Template {
-            text: self.parts.template.clone(),
-            columns: vec![Vec::new(); self.parts.values.len()],
+        let row = self.values.len();
+        let recent = &mut self.recent[kind as usize];
+        let place = recent.iter().position(|form| {
+            let put = |at: Range<usize>| self.values.push(span(start, &at));
+            let found = self.forms[*form].template.find(kind, text, put).is_some();
+            if !found {
+                self.values.truncate(row);
+            }
+            found
+        })?;
+        recent[..=place].rotate_right(1);
+        recent.first().copied()
+    }
+
+    /// The form of a text that is taken apart for it; its values are noted.
+    fn take_apart(&mut self, kind: Kind, text: &[u8], start: usize) -> Option<usize> {
+        if !self.parts.take(kind, text) {
+            return None;
+        }
+        let form = match self.known.get(&self.parts.template) {
+            Some(form) => *form,
+            None => self.learn()?,
+        };
+        let spans = self.parts.values.iter().map(|at| span(start, at));
+        self.values.extend(spans);
+        let recent = &mut self.recent[kind as usize];
+        recent.truncate(RECENT_MAX - 1);
+        recent.insert(0, form);
+        Some(form)
+    }
+
+    /// The template of `parts` is new.
+    fn learn(&mut self) -> Option<usize> {
+        let form = self.forms.len();
+        if form == TEMPLATES_MAX {
+            return None;
+        }
+        self.known.insert(self.parts.template.clone(), form);
+        self.forms.push(Form {
+            template: Template::new(&self.parts.template),
+            rows: Vec::new(),
         });
-        Some(index)
+        Some(form)
     }
 
     /// Whether most of what came so far has no form in common.
     fn is_futile(&self) -> bool {
         let begun = self.records >= 2 * RECORDS_MIN as usize;
-        let templates_max = RECORDS_MIN as usize + self.records / 4;
-        begun && (self.raw_payloads * 2 > self.records || self.templates.len() > templates_max)
+        let forms_max = RECORDS_MIN as usize + self.records / 4;
+        begun && (self.raw_payloads * 2 > self.records || self.forms.len() > forms_max)
     }
 
-    fn finish(self) -> Vec<u8> {
-        let parts = [&self.marks, &self.times, &self.subjects, &self.raws];
-        let mut out = Vec::with_capacity(parts.iter().map(|part| part.len() * 2).sum());
-        number::put(&mut out, self.templates.len() as u64);
-        for template in &self.templates {
-            number::put_section(&mut out, &template.text);
+    /// Puts all together.
+    fn put(&mut self, plain: &[u8]) {
+        let out = &mut self.shaped;
+        out.clear();
+        number::put(out, self.forms.len() as u64);
+        for form in &self.forms {
+            number::put_section(out, &form.template.text);
         }
-        for part in parts {
-            number::put_section(&mut out, part);
+        for part in [&self.marks, &self.times, &self.subjects, &self.raws] {
+            number::put_section(out, part);
         }
-        for values in self.templates.iter().flat_map(|template| &template.columns) {
-            column::put(&mut out, values);
+        for form in &self.forms {
+            for slot in 0..form.template.slot_count() {
+                let values = form.rows.iter().map(|row| {
+                    let at = &self.values[*row as usize + slot];
+                    &plain[at.start as usize..at.end as usize]
+                });
+                column::put(out, &mut self.column, values);
+            }
         }
-        out
     }
+}
+
+/// Where a value of a text stands in the plain body, whose length fits 32 bits.
+fn span(start: usize, at: &Range<usize>) -> Range<u32> {
+    (start + at.start) as u32..(start + at.end) as u32
 }

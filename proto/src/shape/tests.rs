@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use super::template::{Kind, Template};
+use super::text::{Parts, string_end};
 use super::*;
 use crate::batch::{BatchBuilder, PlainBatch};
 use crate::id::{SourceSeq, StoredAt};
@@ -24,7 +26,8 @@ fn batch(records: &[(&str, Vec<u8>, Vec<u8>)]) -> PlainBatch {
 
 /// The shaped form, after a look that the plain one comes back.
 fn there_and_back(batch: &PlainBatch) -> Option<Vec<u8>> {
-    let shaped = shape(&batch.body, batch.record_count)?;
+    let mut shaper = Shaper::default();
+    let shaped = shaper.shape(&batch.body, batch.record_count)?.to_vec();
     let plain_len = u32::try_from(batch.body.len()).expect("a small batch");
     let plain = unshape(&shaped, plain_len, batch.record_count).expect("what was shaped");
     assert_eq!(plain, batch.body);
@@ -161,7 +164,47 @@ fn near_json() -> impl Strategy<Value = Vec<u8>> {
     body.prop_map(|pieces| format!("{{{}", pieces.concat()).into_bytes())
 }
 
+#[test]
+fn a_text_has_the_form_that_was_taken_from_it() {
+    let mut parts = Parts::default();
+    for (kind, made) in [
+        (Kind::Json, event as fn(u64) -> _),
+        (Kind::Headers, headers),
+    ] {
+        assert!(parts.take(kind, &made(7)));
+        let template = Template::new(&parts.template);
+        for number in [7, 8, 1_000_000] {
+            let text: Vec<u8> = made(number);
+            let mut values = Vec::new();
+            let found = template.find(kind, &text, |at| values.push(at));
+            assert!(parts.take(kind, &text));
+            assert_eq!((found, values), (Some(()), parts.values.clone()));
+        }
+        assert_eq!(template.find(kind, b"{\"other\": 1}", |_| ()), None);
+    }
+}
+
+/// What [`string_end`] finds, a byte at a time.
+fn string_end_slowly(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match text.get(at) {
+            None => return (at == text.len()).then_some(at),
+            Some(b'"') => return Some(at),
+            Some(0..b' ') => return None,
+            Some(b'\\') if matches!(text.get(at + 1), Some(0..b' ')) => return None,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn strings_end_where_they_should(text in r#"[ -~ü\n\x00\x1f\x80"\\]{0,40}"#) {
+        prop_assert_eq!(string_end(text.as_bytes(), 0), string_end_slowly(text.as_bytes()));
+    }
+
     #[test]
     fn any_texts_come_back(texts in proptest::collection::vec((near_json(), near_json()), 8..40)) {
         let records: Vec<_> = texts

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::template::Kind;
 use super::{SLOT, SLOTS_MAX};
 
 /// A text taken apart. Reused from text to text.
@@ -29,8 +30,15 @@ impl Parts {
         self.values.len() <= SLOTS_MAX
     }
 
-    /// Takes a JSON text apart; `false` leaves it raw.
-    pub(super) fn take_json(&mut self, text: &[u8]) -> bool {
+    /// Takes a text apart; `false` leaves it raw.
+    pub(super) fn take(&mut self, kind: Kind, text: &[u8]) -> bool {
+        match kind {
+            Kind::Headers => self.take_headers(text),
+            Kind::Json => self.take_json(text),
+        }
+    }
+
+    fn take_json(&mut self, text: &[u8]) -> bool {
         self.clear();
         let first = text.iter().find(|byte| !is_space(**byte));
         if !matches!(first, Some(b'{' | b'[')) {
@@ -41,8 +49,8 @@ impl Parts {
             let end = match text[at] {
                 b'"' => self.take_string(text, at),
                 byte if is_word(byte) => {
-                    let len = text[at..].iter().take_while(|byte| is_word(**byte)).count();
-                    self.value(at..at + len).then_some(at + len)
+                    let end = at + word_len(&text[at..]);
+                    self.value(at..end).then_some(end)
                 }
                 byte if byte < b' ' && !is_space(byte) => None,
                 byte => {
@@ -60,9 +68,6 @@ impl Parts {
     fn take_string(&mut self, text: &[u8], at: usize) -> Option<usize> {
         let inside = at + 1;
         let end = string_end(text, inside)?;
-        if text[inside..end].iter().any(|byte| *byte < b' ') {
-            return None;
-        }
         let next = text[end..].iter().skip(1).find(|byte| !is_space(**byte));
         if next == Some(&b':') {
             self.template.extend_from_slice(&text[at..=end]);
@@ -75,8 +80,8 @@ impl Parts {
         has_room.then_some(end + 1)
     }
 
-    /// Takes a header block apart: the names are its template. `false` leaves it raw.
-    pub(super) fn take_headers(&mut self, block: &[u8]) -> bool {
+    /// The names of a header block are its template.
+    fn take_headers(&mut self, block: &[u8]) -> bool {
         self.clear();
         if block.is_empty() || block.contains(&SLOT) {
             return false;
@@ -105,22 +110,50 @@ impl Parts {
     }
 }
 
-/// Where the string that begins at `at` ends: its quote, or the end of the text that was cut in it.
-fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+/// Where the string ends whose content begins at `at`: its quote, or the end of the text that was cut in it. `None` if it
+/// holds a control character, as no string does, or ends in a backslash.
+pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        match memchr::memchr2(b'"', b'\\', text.get(at..)?) {
-            None => return Some(text.len()),
-            Some(found) if text[at + found] == b'"' => return Some(at + found),
-            Some(found) => at += found + 2,
+        at += ordinary_len(text.get(at..)?);
+        match text.get(at) {
+            None | Some(b'"') => return Some(at),
+            Some(b'\\') if text.get(at + 1).is_none_or(|byte| *byte >= b' ') => at += 2,
+            Some(_) => return None,
         }
     }
+}
+
+/// Bytes before the first quote, backslash or control character, eight at a time.
+fn ordinary_len(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES << 7;
+    let mut len = 0;
+    for chunk in text.chunks_exact(8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        // The high bit of each byte that is below `bound`, and perhaps of some above the first such byte.
+        let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = (is(b'"') | is(b'\\') | below(word, b' ')) & HIGH;
+        if found != 0 {
+            return len + found.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    let rest = text[len..].iter();
+    len + rest
+        .take_while(|byte| **byte >= b' ' && !matches!(byte, b'"' | b'\\'))
+        .count()
+}
+
+/// Bytes of the bare word that a text begins with: a number, or `true`, `false`, `null`.
+pub(super) fn word_len(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| is_word(**byte)).count()
 }
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// A byte of a number, or of `true`, `false`, `null`.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }

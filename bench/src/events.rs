@@ -1,6 +1,10 @@
 //! JSON events made from a seed: the same keys, values partly alike and partly random, as
 //! applications send them.
 
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
 use causeway_proto::id::{SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
 use rand::rngs::StdRng;
@@ -34,7 +38,7 @@ struct Event {
     stored_at: u64,
     subject: String,
     headers: String,
-    payload: String,
+    payload: Vec<u8>,
 }
 
 impl Events {
@@ -46,6 +50,22 @@ impl Events {
             event(&mut rng, at, stored_at, payload_len)
         };
         Self((0..count).map(event).collect())
+    }
+
+    /// The first lines of a file, each a record's payload; without headers, on one subject.
+    pub(crate) fn read(file: &Path, count: usize) -> Result<Self> {
+        let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty()).take(count);
+        let event = |(line, at): (&[u8], u64)| Event {
+            stored_at: STORED_AT_FIRST + at * 20_000,
+            subject: "lines".to_owned(),
+            headers: String::new(),
+            payload: line.to_vec(),
+        };
+        let events: Vec<_> = lines.zip(0..).map(event).collect();
+        ensure!(!events.is_empty(), "{} has no lines", file.display());
+        Ok(Self(events))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,7 +80,7 @@ impl Events {
             relayed: false,
             subject: event.subject.as_bytes(),
             headers: event.headers.as_bytes(),
-            payload: event.payload.as_bytes(),
+            payload: &event.payload,
         })
     }
 
@@ -71,7 +91,7 @@ impl Events {
 }
 
 /// The subject and the payload of an order event.
-pub(crate) fn order(rng: &mut StdRng, number: usize, payload_len: usize) -> (String, String) {
+pub(crate) fn order(rng: &mut StdRng, number: usize, payload_len: usize) -> (String, Vec<u8>) {
     let stored_at = STORED_AT_FIRST + number as u64 * 20_000;
     let event = event(rng, number, stored_at, payload_len);
     (event.subject, event.payload)
@@ -113,6 +133,6 @@ fn event(rng: &mut StdRng, number: usize, stored_at: u64, payload_len: usize) ->
         stored_at,
         subject,
         headers,
-        payload,
+        payload: payload.into_bytes(),
     }
 }

@@ -1,11 +1,14 @@
 //! Causeway's measurements. Each prints the median of several rounds over data made from a seed, so
 //! that two runs differ only by the machine. `wan` and `wan-accuracy` stand apart: real hosts on an emulated link.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use causeway_proto::codec::Effort;
 use clap::{Args, Parser, Subcommand};
+
+use self::events::Events;
 
 mod batcher;
 mod codec;
@@ -58,6 +61,14 @@ struct Options {
     /// Length of a record's JSON payload, in bytes.
     #[arg(long, global = true, default_value_t = 512)]
     payload_len: usize,
+    /// Your own records instead, for `batcher` and `codec`: the file's lines, each a payload.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "payload_len"
+    )]
+    lines: Option<PathBuf>,
     /// Plain bytes at which a batch is sealed; 1 makes each record a batch, as on a quiet lane.
     #[arg(long, global = true, default_value_t = causeway_proto::limits::BATCH_PLAIN_LEN_TARGET)]
     batch_len: usize,
@@ -72,11 +83,12 @@ struct Options {
 fn main() -> ExitCode {
     let Cli { command, options } = Cli::parse();
     let done = match command {
-        Command::Batcher => print(&options, batcher::measure(&options.events(), &options)),
-        Command::Codec { effort } => print(
-            &options,
-            codec::measure(&options.events(), effort, &options),
-        ),
+        Command::Batcher => options
+            .events()
+            .and_then(|events| print(&options, batcher::measure(&events, &options))),
+        Command::Codec { effort } => options
+            .events()
+            .and_then(|events| print(&options, codec::measure(&events, effort, &options))),
         Command::WanAccuracy(accuracy) => wan::accuracy(&accuracy, options.json),
         Command::Wan(wan) => wan::compare(&wan, &options),
         Command::WanLanes(lanes) => wan::lanes(&lanes, &options),
@@ -94,8 +106,11 @@ fn main() -> ExitCode {
 }
 
 impl Options {
-    fn events(&self) -> events::Events {
-        events::Events::generate(self.seed, self.records, self.payload_len)
+    fn events(&self) -> Result<Events> {
+        match &self.lines {
+            Some(file) => Events::read(file, self.records),
+            None => Ok(Events::generate(self.seed, self.records, self.payload_len)),
+        }
     }
 }
 

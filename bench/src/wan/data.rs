@@ -66,7 +66,7 @@ impl Kind {
         match self {
             Self::Orders => Box::new((1..).map(move |number| {
                 let (subject, payload) = events::order(&mut rng, number, 512);
-                record(subject, payload.into())
+                record(subject, payload)
             })),
             Self::Readings => {
                 let mut meters = Meters::new(rng);

@@ -31,7 +31,7 @@ enum Command {
     Batcher,
     /// Encoding batches for a lane and decoding them: checksum and zstd.
     Codec {
-        /// light, shaped, high or highest.
+        /// light, medium, high or highest.
         #[arg(long, default_value_t = Effort::default())]
         effort: Effort,
     },

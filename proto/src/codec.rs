@@ -23,6 +23,7 @@
 mod decoder;
 mod effort;
 mod encoder;
+mod form;
 mod head;
 
 pub use decoder::LaneDecoder;

@@ -69,7 +69,7 @@ pub const COPY_PIECES_MAX: usize = 4;
 pub const COPY_HEAD_LEN_MAX: usize = 1 + 8 + 8 + 1 + 1;
 
 /// Window of a zstd context: 2^18 = 256 KiB. It decides the memory of a lane: the encoder of a busy
-/// lane takes 1.4 MiB at level 1, its decoder 0.75 MiB, an idle one nothing. A larger window
+/// lane takes 1.4 MiB at level 1, and about twice a full batch to shape batches; its decoder 0.75 MiB, an idle one nothing. A larger window
 /// gains little on events, and a peer that asks for one is refused before the memory is taken.
 pub const WINDOW_LOG: u32 = 18;
 

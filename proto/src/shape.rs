@@ -39,7 +39,7 @@ pub(crate) use self::decode::unshape;
 pub(crate) use self::encode::Shaper;
 
 /// Fewer records than this share too little.
-const RECORDS_MIN: u32 = 8;
+pub(crate) const RECORDS_MIN: u32 = 8;
 /// Templates in a batch; texts that would need more stay raw.
 const TEMPLATES_MAX: usize = 256;
 /// Slots of a template; a text that needs more stays raw.

@@ -21,7 +21,7 @@ const RATIO_MAX: u64 = 8;
 
 /// An encoder that comes back with its batch.
 pub(super) struct Encoded {
-    encoder: LaneEncoder,
+    encoder: Box<LaneEncoder>,
     lane: LaneId,
     took: Duration,
     plain_len: usize,
@@ -40,7 +40,7 @@ pub(super) struct Pipeline {
     effort: EffortControl,
     /// Where the effort's clock begins.
     began: Instant,
-    encoder: Option<LaneEncoder>,
+    encoder: Option<Box<LaneEncoder>>,
     encoding: Option<JoinHandle<Encoded>>,
     ready: Option<(LaneId, EncodedBatch)>,
     sending: Option<JoinHandle<Result<(), SessionGone>>>,
@@ -65,7 +65,7 @@ impl Pipeline {
 
     /// A lane begins: its batches are compressed in a context of their own.
     pub(super) fn begin(&mut self) {
-        self.encoder = Some(LaneEncoder::new(self.effort.effort()));
+        self.encoder = Some(Box::new(LaneEncoder::new(self.effort.effort())));
     }
 
     /// The lane is gone. A batch half on its way is sent to its end, or the peer would see it cut off;

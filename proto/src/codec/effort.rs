@@ -7,45 +7,41 @@
 
 use std::time::Duration;
 
-/// Steps of effort: the level of zstd, and whether batches are shaped first (`crate::shape`).
+/// Steps of effort: the level of zstd, over batches that are shaped first where that makes them smaller
+/// (`codec::form`).
 ///
-/// Figures: events of 400 bytes in batches of 256 KiB, one core of 2025.
+/// Figures: JSON events of 300 to 600 bytes in batches of 256 KiB, one core of 2025.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Effort {
-    /// zstd 1: about 500 MB/s.
+    /// zstd 1: about 500 MB/s. Small batches are not shaped.
     #[default]
     Light,
-    /// Shaped, zstd 3: about 200 MB/s, a fifth to a third fewer bytes than `Light`.
-    Shaped,
-    /// Shaped, zstd 6: about 100 MB/s, a few per cent fewer again.
+    /// zstd 3: about 400 MB/s, up to 6 % fewer bytes than `Light`.
+    Medium,
+    /// zstd 6: about 200 MB/s, a few per cent fewer again.
     High,
-    /// Shaped, zstd 9: about 70 MB/s.
+    /// zstd 9: about 120 MB/s.
     Highest,
 }
 
 impl Effort {
-    const STEPS: [Self; 4] = [Self::Light, Self::Shaped, Self::High, Self::Highest];
+    const STEPS: [Self; 4] = [Self::Light, Self::Medium, Self::High, Self::Highest];
 
     /// The level of zstd.
     pub fn level(self) -> i32 {
         match self {
             Self::Light => 1,
-            Self::Shaped => 3,
+            Self::Medium => 3,
             Self::High => 6,
             Self::Highest => 9,
         }
-    }
-
-    /// Whether batches are shaped.
-    pub fn shapes(self) -> bool {
-        self > Self::Light
     }
 
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
-            Self::Shaped => "shaped",
+            Self::Medium => "medium",
             Self::High => "high",
             Self::Highest => "highest",
         }
@@ -69,7 +65,7 @@ impl std::fmt::Display for Effort {
 
 /// A text that names no effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no effort: light, shaped, high or highest")]
+#[error("no effort: light, medium, high or highest")]
 pub struct UnknownEffort;
 
 impl std::str::FromStr for Effort {
@@ -242,7 +238,7 @@ mod tests {
         control.handle_waits(Duration::from_millis(290), Waits::Link);
         assert_eq!(control.effort(), Effort::Light, "not at once");
         control.handle_waits(Duration::from_millis(500), Waits::Link);
-        assert_eq!(control.effort(), Effort::Shaped);
+        assert_eq!(control.effort(), Effort::Medium);
         live(&mut control, 1, 2, 0.1, Waits::Link);
         assert_eq!(
             control.effort(),
@@ -260,26 +256,26 @@ mod tests {
 
     #[test]
     fn an_encoder_that_keeps_the_link_waiting_eases_off_and_remembers() {
-        let mut control = EffortControl::new(Effort::Shaped, Duration::ZERO);
+        let mut control = EffortControl::new(Effort::Medium, Duration::ZERO);
         live(&mut control, 0, 2, 0.1, Waits::Link);
-        assert_eq!(control.effort(), Effort::Shaped);
+        assert_eq!(control.effort(), Effort::Medium);
         live(&mut control, 2, 3, 0.9, Waits::Link);
         live(&mut control, 5, 20, 0.1, Waits::Link);
         assert_eq!(control.effort(), Effort::Light, "not tried again so soon");
         live(&mut control, 70, 3, 0.1, Waits::Link);
-        assert!(control.effort() >= Effort::Shaped, "but later");
+        assert!(control.effort() >= Effort::Medium, "but later");
     }
 
     #[test]
     fn a_step_that_would_take_a_core_is_not_tried() {
         let mut control = EffortControl::new(Effort::Highest, Duration::ZERO);
-        control.effort = Effort::Shaped;
+        control.effort = Effort::Medium;
         control.handle_waits(Duration::ZERO, Waits::Link);
         for second in 1..20 {
             control.handle_encoded(Duration::from_millis(500));
             control.handle_waits(Duration::from_secs(second), Waits::Link);
         }
-        assert_eq!(control.effort(), Effort::Shaped);
+        assert_eq!(control.effort(), Effort::Medium);
     }
 
     #[test]

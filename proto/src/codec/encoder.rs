@@ -4,6 +4,7 @@ use bytes::Bytes;
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
+use super::form::{FormChoice, Plan};
 use super::{BatchHead, Codec, Effort};
 use crate::batch::PlainBatch;
 use crate::error::EncodeError;
@@ -34,9 +35,20 @@ pub struct LaneEncoder {
     /// Where output grows before it is copied to its exact size, so that a batch in flight holds no
     /// more than its own bytes.
     scratch: Vec<u8>,
+    form: FormChoice,
     /// Made with the first batch that is shaped.
     shaper: Option<Box<Shaper>>,
     raw_run: RawRun,
+}
+
+/// What a batch became.
+enum Packed {
+    /// As it is, compressed.
+    Plain(Bytes),
+    /// Shaped to that length, compressed.
+    Shaped(usize, Bytes),
+    /// Nothing: it travels raw.
+    Raw,
 }
 
 /// How long to send batches raw, untried, because those before did not shrink.
@@ -73,6 +85,7 @@ impl LaneEncoder {
             context: 0,
             context_position: 0,
             scratch: Vec::new(),
+            form: FormChoice::new(),
             shaper: None,
             raw_run: RawRun::default(),
         }
@@ -97,19 +110,15 @@ impl LaneEncoder {
             .ok()
             .filter(|_| len <= max)
             .ok_or(too_long)?;
-        let mut shaper = self.take_shaper();
-        let shaped = shaper
-            .as_mut()
-            .and_then(|shaper| shaper.shape(&batch.body, batch.record_count));
-        let packed = shaped.unwrap_or(&batch.body);
-        let compressed = self.compress(packed).inspect_err(|_| self.idle())?;
-        let (codec, packed_len, body) = match (compressed, shaped) {
-            (Some(body), None) => (Codec::Zstd, plain_len, body),
-            (Some(body), Some(shaped)) => (Codec::Shaped, shaped.len() as u32, body),
-            (None, _) => (Codec::Raw, 0, batch.body.clone()),
-        };
+        let mut shaper = self.shaper.take();
+        let packed = self.pack(batch, &mut shaper).inspect_err(|_| self.idle())?;
         // A lane whose batches are small again needs little.
         self.shaper = shaper.filter(|_| len >= BATCH_PLAIN_LEN_TARGET / 2);
+        let (codec, packed_len, body) = match packed {
+            Packed::Plain(body) => (Codec::Zstd, plain_len, body),
+            Packed::Shaped(len, body) => (Codec::Shaped, len as u32, body),
+            Packed::Raw => (Codec::Raw, 0, batch.body.clone()),
+        };
         let head = BatchHead {
             lane,
             seq,
@@ -135,12 +144,55 @@ impl LaneEncoder {
         })
     }
 
-    /// What shapes the next batch, where effort and the batches before make it worth while.
-    fn take_shaper(&mut self) -> Option<Box<Shaper>> {
-        if !self.effort.shapes() || self.raw_run.left > 0 {
-            return None;
+    /// Brings a batch into the smaller form, and through the context.
+    fn pack(
+        &mut self,
+        batch: &PlainBatch,
+        shaper: &mut Option<Box<Shaper>>,
+    ) -> Result<Packed, EncodeError> {
+        let plain = &batch.body;
+        let plan = match self.raw_run.left {
+            0 => self.form.plan(self.effort, batch, self.context),
+            _ => Plan::Plain,
+        };
+        let shaped = match plan {
+            Plan::Plain => None,
+            Plan::Shaped | Plan::Trial => shaper
+                .get_or_insert_default()
+                .shape(plain, batch.record_count),
+        };
+        let Some(shaped) = shaped else {
+            if plan != Plan::Plain {
+                self.form.handle_shapeless();
+            }
+            let body = self.compress(plain)?;
+            return Ok(body.map_or(Packed::Raw, Packed::Plain));
+        };
+        let is_shaped = self.form.is_shaped();
+        let (chosen, other): (&[u8], &[u8]) = match is_shaped {
+            true => (shaped, plain),
+            false => (plain, shaped),
+        };
+        let body = self.compress(chosen)?;
+        let len = body.as_ref().map_or(plain.len(), Bytes::len);
+        if plan == Plan::Trial && self.compressed_alone(other)? < len {
+            self.form.turn();
         }
-        Some(self.shaper.take().unwrap_or_default())
+        Ok(match body {
+            None => Packed::Raw,
+            Some(body) if is_shaped => Packed::Shaped(shaped.len(), body),
+            Some(body) => Packed::Plain(body),
+        })
+    }
+
+    /// What would come out of a context of its own.
+    fn compressed_alone(&self, input: &[u8]) -> Result<usize, EncodeError> {
+        let mut out = Vec::with_capacity(input.len() + BODY_SLACK);
+        let mut zstd = new_context(self.effort.level())?;
+        Ok(match run(&mut zstd, input, &mut out)? {
+            true => out.len(),
+            false => input.len(),
+        })
     }
 
     /// The packed body's passage through the context, or `None` where it travels raw.
@@ -175,19 +227,7 @@ impl LaneEncoder {
         };
         self.scratch.clear();
         self.scratch.reserve_exact(plain.len() + BODY_SLACK);
-        let mut input = InBuffer::around(plain);
-        let mut output = OutBuffer::around(&mut self.scratch);
-        loop {
-            let left = zstd
-                .compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
-                .map_err(|_| EncodeError::Compressor)?;
-            if left == 0 && input.pos() == plain.len() {
-                return Ok(output.pos() <= plain.len() + BODY_SLACK);
-            }
-            if output.pos() == output.capacity() {
-                return Ok(false);
-            }
-        }
+        run(zstd, plain, &mut self.scratch)
     }
 
     /// Begins a new context: after a batch that was encoded and will not be sent, or a new level.
@@ -238,6 +278,24 @@ impl std::fmt::Debug for LaneEncoder {
             .field("context", &self.context)
             .field("context_position", &self.context_position)
             .finish_non_exhaustive()
+    }
+}
+
+/// Runs `input` through a context into `out`; `false` where it does not fit in there.
+fn run(zstd: &mut CCtx<'_>, input: &[u8], out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+    let len = input.len();
+    let mut input = InBuffer::around(input);
+    let mut output = OutBuffer::around(out);
+    loop {
+        let left = zstd
+            .compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
+            .map_err(|_| EncodeError::Compressor)?;
+        if left == 0 && input.pos() == len {
+            return Ok(output.pos() <= len + BODY_SLACK);
+        }
+        if output.pos() == output.capacity() {
+            return Ok(false);
+        }
     }
 }
 

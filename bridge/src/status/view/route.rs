@@ -194,7 +194,7 @@ pub struct RouteStatus {
     pub wire_bytes: u64,
     /// Batches that travelled.
     pub batches: u64,
-    /// How much CPU compression takes: light, shaped, high, highest. `None` where records arrive.
+    /// How much CPU compression takes: light, medium, high, highest. `None` where records arrive.
     pub compression: Option<&'static str>,
     /// Lanes given up because of what the peer sent on them.
     pub lanes_refused: u64,

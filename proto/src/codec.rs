@@ -1,11 +1,11 @@
 //! From a plain batch to what travels, and back.
 //!
-//! A batch travels as a head (varints, see [`BatchHead`]) and a body. The body is the plain one, or its
-//! passage through the lane's zstd context. A context is one zstd frame that never ends, flushed after
+//! A batch travels as a head (varints, see [`BatchHead`]) and a body. The body is the plain one, or the
+//! passage of it, or of its shaped form (`crate::shape`), through the lane's zstd context. A context is one zstd frame that never ends, flushed after
 //! every batch: each batch finds the lane's last 256 KiB in the window, so even a batch of one event
 //! shrinks to a third, where alone it would hardly shrink. Both ends of a lane therefore see the same batches in the same order.
 //!
-//! A context has a number and a position, the plain bytes that went through it. Every head says where
+//! A context has a number and a position, the bytes that went through it. Every head says where
 //! the encoder's context stood before the batch, so the decoder notices any difference at once:
 //!
 //! | Head's context | Position | Decoder |

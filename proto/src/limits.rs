@@ -69,7 +69,8 @@ pub const COPY_PIECES_MAX: usize = 4;
 pub const COPY_HEAD_LEN_MAX: usize = 1 + 8 + 8 + 1 + 1;
 
 /// Window of a zstd context: 2^18 = 256 KiB. It decides the memory of a lane: the encoder of a busy
-/// lane takes 1.4 MiB at level 1, and about twice a full batch to shape batches; its decoder 0.75 MiB, an idle one nothing. A larger window
+/// lane takes 1.4 MiB at level 1, and some 0.6 MiB more while it shapes full batches; its decoder 0.75 MiB; one that is quiet
+/// for some seconds, nothing. A larger window
 /// gains little on events, and a peer that asks for one is refused before the memory is taken.
 pub const WINDOW_LOG: u32 = 18;
 
@@ -83,7 +84,7 @@ pub const DECODE_STEP: usize = 2 * BATCH_PLAIN_LEN_TARGET;
 pub const RAW_LEN_MIN: usize = 4 * KIB;
 
 /// Longest run of batches sent raw untried, after batches that did not shrink. Incompressible data
-/// then costs a sixteenth of the compressor's time, and data that turns compressible is noticed
+/// then costs a sixteenth of the compressor's time (an eighth where it has a shape, and both forms are tried), and data that turns compressible is noticed
 /// after at most this many batches.
 pub const RAW_RUN_MAX: u32 = 16;
 

@@ -4,7 +4,7 @@
 //! pays for every reference, and its statistics mix the digits of a clock with the letters of a name. So a
 //! text is taken apart into a template and the values in its slots ([`text`]); each template stands once
 //! in a batch, and the values of a slot stand together as a column ([`column`]): numbers as differences,
-//! hexadecimal as bits. On events this saves a fifth to a third of what zstd alone leaves, and takes about as long as it
+//! hexadecimal as bits. On events this saves a fifth to two fifths of what zstd alone leaves, and takes about as long as it
 //! spares zstd. Records that repeat each other whole are better left as they are (`crate::codec`).
 //!
 //! It is lossless byte by byte whatever the text: what is no JSON, and no header block, stays as it is. A

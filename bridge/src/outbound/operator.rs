@@ -80,6 +80,7 @@ impl Outbound {
             self.memory.now.watermark = self.sender.watermark();
         }
         self.save().await;
+        self.pipeline.rest();
         self.reporter.outbound(&OutboundView {
             sender: &self.sender,
             source_heard: self.source.heard(),

@@ -16,6 +16,9 @@ use crate::wait::join;
 /// Batches up to this are encoded in place: handing them over would cost more than it saves.
 const ENCODE_INLINE_MAX: usize = 16 * 1024;
 
+/// After so long without a batch a lane gives its context's memory back. The next batch takes a few hundred bytes more.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// No more is expected of the next batch, however well the last ones compressed.
 const RATIO_MAX: u64 = 8;
 
@@ -42,6 +45,8 @@ pub(super) struct Pipeline {
     began: Instant,
     encoder: Option<Box<LaneEncoder>>,
     encoding: Option<JoinHandle<Encoded>>,
+    /// When the last batch was encoded, until the lane is quiet.
+    encoded_at: Option<Instant>,
     ready: Option<(LaneId, EncodedBatch)>,
     sending: Option<JoinHandle<Result<(), SessionGone>>>,
     /// Bytes of the lane's last batches, before and after encoding, older ones counting less.
@@ -56,6 +61,7 @@ impl Pipeline {
             began: Instant::now(),
             encoder: None,
             encoding: None,
+            encoded_at: None,
             ready: None,
             sending: None,
             plain: 0,
@@ -75,6 +81,15 @@ impl Pipeline {
         self.ready = None;
         if let Some(sending) = self.sending.take() {
             sending.abort();
+        }
+    }
+
+    /// Gives memory back once the lane has been quiet for a while.
+    pub(super) fn rest(&mut self) {
+        let is_quiet = self.encoded_at.is_some_and(|at| at.elapsed() >= QUIET);
+        if is_quiet && let Some(encoder) = &mut self.encoder {
+            encoder.idle();
+            self.encoded_at = None;
         }
     }
 
@@ -127,6 +142,7 @@ impl Pipeline {
         self.effort.handle_encoded(encoded.took);
         if lane == Some(encoded.lane) {
             self.encoder = Some(encoded.encoder);
+            self.encoded_at = Some(Instant::now());
             let batch = encoded.result?;
             self.plain = self.plain * 7 / 8 + encoded.plain_len as u64;
             self.encoded = self.encoded * 7 / 8 + batch.body.len() as u64;

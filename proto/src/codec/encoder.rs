@@ -36,7 +36,7 @@ pub struct LaneEncoder {
     /// more than its own bytes.
     scratch: Vec<u8>,
     form: FormChoice,
-    /// Made with the first batch that is shaped.
+    /// Kept while full batches are shaped one after the other.
     shaper: Option<Box<Shaper>>,
     raw_run: RawRun,
 }
@@ -112,8 +112,9 @@ impl LaneEncoder {
             .ok_or(too_long)?;
         let mut shaper = self.shaper.take();
         let packed = self.pack(batch, &mut shaper).inspect_err(|_| self.idle())?;
-        // A lane whose batches are small again needs little.
-        self.shaper = shaper.filter(|_| len >= BATCH_PLAIN_LEN_TARGET / 2);
+        // A lane whose batches are small again, or leave as they are, needs little.
+        let is_busy = len >= BATCH_PLAIN_LEN_TARGET / 2 && self.form.is_shaped();
+        self.shaper = shaper.filter(|_| is_busy);
         let (codec, packed_len, body) = match packed {
             Packed::Plain(body) => (Codec::Zstd, plain_len, body),
             Packed::Shaped(len, body) => (Codec::Shaped, len as u32, body),
@@ -144,7 +145,7 @@ impl LaneEncoder {
         })
     }
 
-    /// Brings a batch into the smaller form, and through the context.
+    /// Brings a batch into the form in use, and through the context.
     fn pack(
         &mut self,
         batch: &PlainBatch,
@@ -161,22 +162,18 @@ impl LaneEncoder {
                 .get_or_insert_default()
                 .shape(plain, batch.record_count),
         };
-        let Some(shaped) = shaped else {
-            if plan != Plan::Plain {
-                self.form.handle_shapeless();
-            }
-            let body = self.compress(plain)?;
-            return Ok(body.map_or(Packed::Raw, Packed::Plain));
+        if plan != Plan::Plain {
+            self.form.handle_shape(shaped.is_some());
+        }
+        let (is_shaped, shaped) = match shaped {
+            Some(shaped) => (self.form.is_shaped(), shaped),
+            None => (false, &plain[..]),
         };
-        let is_shaped = self.form.is_shaped();
-        let (chosen, other): (&[u8], &[u8]) = match is_shaped {
-            true => (shaped, plain),
-            false => (plain, shaped),
-        };
-        let body = self.compress(chosen)?;
-        let len = body.as_ref().map_or(plain.len(), Bytes::len);
-        if plan == Plan::Trial && self.compressed_alone(other)? < len {
-            self.form.turn();
+        let packed: &[u8] = if is_shaped { shaped } else { plain };
+        let body = self.compress(packed, plain.len())?;
+        if plan == Plan::Trial {
+            let other: &[u8] = if is_shaped { plain } else { shaped };
+            self.try_form(other, body.as_ref().map_or(plain.len(), Bytes::len));
         }
         Ok(match body {
             None => Packed::Raw,
@@ -185,24 +182,25 @@ impl LaneEncoder {
         })
     }
 
-    /// What would come out of a context of its own.
-    fn compressed_alone(&self, input: &[u8]) -> Result<usize, EncodeError> {
-        let mut out = Vec::with_capacity(input.len() + BODY_SLACK);
-        let mut zstd = new_context(self.effort.level())?;
-        Ok(match run(&mut zstd, input, &mut out)? {
-            true => out.len(),
-            false => input.len(),
-        })
+    /// Turns to the other form of a batch if that comes out shorter, in a context of its own, than the form in use did.
+    fn try_form(&mut self, other: &[u8], len: usize) {
+        let mut out = Vec::with_capacity(other.len() + BODY_SLACK);
+        let ran =
+            new_context(self.effort.level()).and_then(|mut zstd| run(&mut zstd, other, &mut out));
+        // Without memory for it nothing was learned, and nothing is lost.
+        if ran == Ok(true) && out.len() < len {
+            self.form.turn();
+        }
     }
 
-    /// The packed body's passage through the context, or `None` where it travels raw.
-    fn compress(&mut self, plain: &[u8]) -> Result<Option<Bytes>, EncodeError> {
-        let is_small = plain.len() <= RAW_LEN_MIN;
-        if plain.is_empty() || (!is_small && self.raw_run.take()) {
+    /// The passage through the context of a batch in either form, or `None` where it travels raw.
+    fn compress(&mut self, packed: &[u8], plain_len: usize) -> Result<Option<Bytes>, EncodeError> {
+        let is_small = plain_len <= RAW_LEN_MIN;
+        if plain_len == 0 || (!is_small && self.raw_run.take()) {
             return Ok(None);
         }
-        let fits = self.run_zstd(plain)?;
-        let shrank = fits && self.scratch.len() < plain.len();
+        let fits = self.run_zstd(packed)?;
+        let shrank = fits && self.scratch.len() < plain_len;
         if shrank && !is_small {
             self.raw_run.did_shrink();
         }
@@ -218,16 +216,16 @@ impl LaneEncoder {
         Ok(compressed)
     }
 
-    /// Runs `plain` through the context into `scratch`; `false` where the output does not fit into
+    /// Runs a batch in either form through the context into `scratch`; `false` where the output does not fit into
     /// what a body may have.
-    fn run_zstd(&mut self, plain: &[u8]) -> Result<bool, EncodeError> {
+    fn run_zstd(&mut self, packed: &[u8]) -> Result<bool, EncodeError> {
         let zstd = match &mut self.zstd {
             Some(zstd) => zstd,
             none => none.insert(new_context(self.effort.level())?),
         };
         self.scratch.clear();
-        self.scratch.reserve_exact(plain.len() + BODY_SLACK);
-        run(zstd, plain, &mut self.scratch)
+        self.scratch.reserve_exact(packed.len() + BODY_SLACK);
+        run(zstd, packed, &mut self.scratch)
     }
 
     /// Begins a new context: after a batch that was encoded and will not be sent, or a new level.

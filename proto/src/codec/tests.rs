@@ -1,9 +1,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::batch::PlainBatch;
-use crate::batch::testing::{batch_of, events, noise, record};
+use crate::batch::testing::{Owned, batch_of, event, events, noise, record};
 use crate::id::{BatchSeq, Epoch, LaneId, SourceSeq};
 use crate::limits::{BODY_SLACK, RAW_LEN_MIN, RAW_RUN_MAX};
 
@@ -51,7 +52,7 @@ fn noise_batch(seed: u64, len: usize) -> PlainBatch {
 
 proptest! {
     #[test]
-    fn lanes_carry_any_mixture(kinds in proptest::collection::vec((0u8..6, 1u64..40), 1..30)) {
+    fn lanes_carry_any_mixture(kinds in proptest::collection::vec((0u8..8, 1u64..40), 1..30)) {
         let mut lane = Lane::new();
         let mut seq = 1;
         for (kind, count) in kinds {
@@ -60,6 +61,11 @@ proptest! {
                 1 => noise_batch(seq, 300 * count as usize),
                 2 => { lane.encoder.idle(); events(seq, count) }
                 3 => { lane.encoder.reset(); events(seq, 1) }
+                4 => {
+                    let efforts = [Effort::Light, Effort::Medium, Effort::Medium, Effort::High];
+                    lane.encoder.set_effort(efforts[count as usize % 4]);
+                    events(seq, count)
+                }
                 _ => events(seq, count),
             };
             lane.carry(&batch);
@@ -221,6 +227,39 @@ fn batches_leave_in_the_form_that_is_smaller() {
     };
     assert_eq!(codec(), Codec::Shaped, "both are tried");
     assert_eq!(codec(), Codec::Zstd);
+}
+
+#[test]
+fn columns_that_zstd_cannot_shrink_are_still_half_of_the_batch() {
+    let random = |seq: u64, at: u64| xxh3_64(&(seq << 16 | at).to_le_bytes());
+    let hashes = |seq: u64| {
+        let hash = |at: u64| (at * 4..at * 4 + 4).map(|part| format!("{:016x}", random(seq, part)));
+        let values: Vec<String> = (0..16).map(|at| hash(at).collect()).collect();
+        let payload = format!("[\"{}\"]", values.join("\",\""));
+        Owned {
+            stored_at: random(seq, 100),
+            relayed: false,
+            subject: b"a".to_vec(),
+            headers: Vec::new(),
+            ..record(seq, payload.as_bytes())
+        }
+    };
+    let mut lane = Lane::new();
+    for batch in 0..20 {
+        let records: Vec<_> = (1..240).map(|at| hashes(batch * 240 + at)).collect();
+        let head = lane.carry(&batch_of(&records));
+        assert!(head.body_len < head.plain_len * 11 / 20, "{head:?}");
+    }
+}
+
+#[test]
+fn a_huge_record_among_small_ones_leaves_no_memory_behind() {
+    let mut lane = Lane::new();
+    let mut records: Vec<_> = (1..30).map(event).collect();
+    records.push(record(30, &noise(1, 6 << 20)));
+    lane.encoder.set_effort(Effort::Medium);
+    lane.carry(&batch_of(&records));
+    assert!(lane.encoder.memory() < 4 << 20, "{}", lane.encoder.memory());
 }
 
 #[test]

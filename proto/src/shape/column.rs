@@ -36,15 +36,15 @@ pub(super) fn put<'a>(
     body: &mut Vec<u8>,
     values: impl Iterator<Item = &'a [u8]> + Clone,
 ) {
-    let mut is = |put: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
+    let mut fits = |put: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
         body.clear();
         put(body).is_some()
     };
-    let kind = if is(&|body| whole(body, values.clone())) {
+    let kind = if fits(&|body| whole(body, values.clone())) {
         WHOLE
-    } else if is(&|body| digits(body, values.clone())) {
+    } else if fits(&|body| digits(body, values.clone())) {
         DIGITS
-    } else if is(&|body| hex(body, values.clone())) {
+    } else if fits(&|body| hex(body, values.clone())) {
         HEX
     } else {
         body.clear();

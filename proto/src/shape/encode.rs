@@ -65,8 +65,10 @@ impl Shaper {
     /// Bytes of memory that it holds, about.
     pub(crate) fn memory(&self) -> usize {
         let parts = [&self.marks, &self.times, &self.subjects, &self.raws];
-        let bytes = parts.into_iter().chain([&self.column, &self.shaped]);
-        bytes.map(Vec::capacity).sum::<usize>() + self.values.capacity() * size_of::<Range<u32>>()
+        let parts = parts.into_iter().chain([&self.column, &self.shaped]);
+        let rows = self.forms.iter().map(|form| form.rows.capacity() * 4);
+        let values = self.values.capacity() * size_of::<Range<u32>>();
+        parts.map(Vec::capacity).sum::<usize>() + rows.sum::<usize>() + values
     }
 
     fn clear(&mut self) {

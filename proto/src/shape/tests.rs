@@ -28,6 +28,13 @@ fn batch(records: &[(&str, Vec<u8>, Vec<u8>)]) -> PlainBatch {
 fn there_and_back(batch: &PlainBatch) -> Option<Vec<u8>> {
     let mut shaper = Shaper::default();
     let shaped = shaper.shape(&batch.body, batch.record_count)?.to_vec();
+    // A batch stands alone, whatever was shaped before.
+    let other: Vec<_> = (0..9).map(|n| ("c", headers(n), event(n))).collect();
+    shaper.shape(&self::batch(&other).body, 9);
+    assert_eq!(
+        shaper.shape(&batch.body, batch.record_count),
+        Some(&shaped[..])
+    );
     let plain_len = u32::try_from(batch.body.len()).expect("a small batch");
     let plain = unshape(&shaped, plain_len, batch.record_count).expect("what was shaped");
     assert_eq!(plain, batch.body);
@@ -159,6 +166,9 @@ fn near_json() -> impl Strategy<Value = Vec<u8>> {
         "-?[0-9]{1,20}",
         "[ -~]{0,8}",
         Just("\n".to_owned()),
+        Just("\r\n".to_owned()),
+        Just("Name: ".to_owned()),
+        Just("\0".to_owned()),
     ];
     let body = proptest::collection::vec(piece, 0..12);
     body.prop_map(|pieces| format!("{{{}", pieces.concat()).into_bytes())

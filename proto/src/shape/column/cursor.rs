@@ -38,6 +38,10 @@ impl<'a> Cursor<'a> {
             }
             HEX => {
                 let pattern = take_pattern(&mut reader)?;
+                // Else values without end would cost the sender nothing.
+                if !pattern.contains(&b'0') {
+                    return Err(out_of_range("digits of a pattern", 0));
+                }
                 Ok(Self::Hex(reader, pattern))
             }
             unknown => Err(out_of_range("column kind", unknown.into())),

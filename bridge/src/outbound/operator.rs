@@ -80,7 +80,7 @@ impl Outbound {
             self.memory.now.watermark = self.sender.watermark();
         }
         self.save().await;
-        self.pipeline.rest();
+        self.pipeline.rest(Instant::now());
         self.reporter.outbound(&OutboundView {
             sender: &self.sender,
             source_heard: self.source.heard(),

@@ -85,8 +85,8 @@ impl Pipeline {
     }
 
     /// Gives memory back once the lane has been quiet for a while.
-    pub(super) fn rest(&mut self) {
-        let is_quiet = self.encoded_at.is_some_and(|at| at.elapsed() >= QUIET);
+    pub(super) fn rest(&mut self, now: Instant) {
+        let is_quiet = self.encoded_at.is_some_and(|at| now >= at + QUIET);
         if is_quiet && let Some(encoder) = &mut self.encoder {
             encoder.idle();
             self.encoded_at = None;
@@ -203,6 +203,46 @@ impl Pipeline {
                 self.sending = None;
                 Done::Sent(sent)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+mod tests {
+    use causeway_proto::batch::BatchBuilder;
+    use causeway_proto::id::{SourceSeq, StoredAt};
+    use causeway_proto::record::RecordView;
+
+    use super::*;
+
+    fn batch() -> PlainBatch {
+        let mut builder = BatchBuilder::new();
+        let record = RecordView {
+            seq: SourceSeq(1),
+            stored_at: StoredAt(1),
+            relayed: false,
+            subject: b"orders.new",
+            headers: b"",
+            payload: b"{\"number\":1}",
+        };
+        builder.push(&record).unwrap();
+        builder.seal(SourceSeq(0), SourceSeq(1)).unwrap()
+    }
+
+    #[test]
+    fn a_quiet_lane_gives_its_memory_back_and_goes_on() {
+        let lane = LaneId(1);
+        let mut pipeline = Pipeline::new(Effort::Light);
+        pipeline.begin();
+        for seq in 0..2 {
+            let encoded = pipeline.encode(lane, BatchSeq(seq), Epoch(1), batch());
+            pipeline.give_back(encoded.unwrap(), Some(lane)).unwrap();
+            assert!(pipeline.take_ready(|_| true).is_some());
+            pipeline.rest(Instant::now());
+            assert!(pipeline.encoder.as_ref().unwrap().memory() > 0);
+            pipeline.rest(Instant::now() + QUIET);
+            assert_eq!(pipeline.encoder.as_ref().unwrap().memory(), 0);
         }
     }
 }

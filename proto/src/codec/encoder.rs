@@ -165,20 +165,18 @@ impl LaneEncoder {
         if plan != Plan::Plain {
             self.form.handle_shape(shaped.is_some());
         }
-        let (is_shaped, shaped) = match shaped {
-            Some(shaped) => (self.form.is_shaped(), shaped),
-            None => (false, &plain[..]),
-        };
-        let packed: &[u8] = if is_shaped { shaped } else { plain };
-        let body = self.compress(packed, plain.len())?;
-        if plan == Plan::Trial {
-            let other: &[u8] = if is_shaped { plain } else { shaped };
+        let chosen = shaped.filter(|_| self.form.is_shaped());
+        let body = self.compress(chosen.unwrap_or(plain), plain.len())?;
+        if plan == Plan::Trial
+            && let Some(shaped) = shaped
+        {
+            let other: &[u8] = if chosen.is_some() { plain } else { shaped };
             self.try_form(other, body.as_ref().map_or(plain.len(), Bytes::len));
         }
-        Ok(match body {
-            None => Packed::Raw,
-            Some(body) if is_shaped => Packed::Shaped(shaped.len(), body),
-            Some(body) => Packed::Plain(body),
+        Ok(match (body, chosen) {
+            (None, _) => Packed::Raw,
+            (Some(body), Some(shaped)) => Packed::Shaped(shaped.len(), body),
+            (Some(body), None) => Packed::Plain(body),
         })
     }
 

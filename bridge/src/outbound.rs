@@ -131,7 +131,7 @@ impl Outbound {
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pump().await;
-            if self.draining && (self.port.is_none() || self.sender.is_drained()) {
+            if self.draining && (self.sender.is_drained() || self.waits_in_vain()) {
                 return self.end().await;
             }
             let event = self.select(&mut report).await;
@@ -192,8 +192,17 @@ impl Outbound {
         Ok(())
     }
 
-    /// All that was read is settled: the last words.
+    /// Whether what was read cannot be settled before something else changes, which may take days.
+    fn waits_in_vain(&self) -> bool {
+        self.stall.is_some() || self.port.as_ref().is_none_or(Port::is_held)
+    }
+
+    /// All is settled that can be: the last words.
     async fn end(&mut self) {
+        if !self.sender.is_drained() {
+            let records = self.sender.pending().read;
+            tracing::info!(route = %self.reporter.name(), records, "what waits for its link or target is read again after the start");
+        }
         self.report().await;
         self.end_lane(LaneCloseReason::Shutdown, "the source's sidecar stops")
             .await;

@@ -152,6 +152,12 @@ async fn a_cap_holds_records_back_until_it_is_raised_and_survives_kill_9() -> Re
     ensure!(lag.as_u64().is_some_and(|lag| lag > 1_000), "{held}");
     let (_, metrics) = regions.ask("us", "GET /metrics").await?;
     ensure!(metrics.contains("causeway_link_cap_reached{peer=\"eu\"} 1"));
+    // Nothing can leave, so there is nothing to wait for: not drained in time would be exit status 1.
+    regions.sidecar("us").terminate()?;
+    let status = regions.sidecar("us").wait().await?;
+    ensure!(status.success(), "{status}\n{}", regions.logs());
+    regions.start_sidecar("us")?;
+    regions.await_status("us", reached).await?;
     // A command is answered once all before it is on disk, the count with it. (Without one, 10 s may be lost.)
     let (status, answer) = regions.ask("us", "POST /routes/orders/resume").await?;
     ensure!(status == 200, "{answer}");

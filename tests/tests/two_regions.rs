@@ -329,6 +329,14 @@ async fn a_full_target_stalls_the_route_and_recovers_by_itself() -> Result<()> {
     let mut regions = TwoRegions::start(setup).await?;
     regions.publish(200).await?;
     regions.await_target(50).await?;
+    // Stopped meanwhile, it does not wait for room: not drained in time would be exit status 1.
+    regions
+        .await_status("us", |status| status["routes"][0]["state"] == "stalled")
+        .await?;
+    regions.sidecar("us").terminate()?;
+    let status = tokio::time::timeout(DEADLINE, regions.sidecar("us").wait()).await??;
+    ensure!(status.success(), "{status}\n{}", regions.logs());
+    regions.start_sidecar("us")?;
     let eu = jetstream_of(&regions.eu).await?;
     eu.update_stream(stream::Config {
         max_messages: -1,

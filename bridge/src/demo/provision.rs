@@ -107,13 +107,10 @@ pub fn nats_server() -> Result<PathBuf, ProvisionError> {
             Err(reason) => Err(ProvisionError::NotAServer { path, reason }),
         };
     }
-    let installed = on_path(&env::var_os("PATH").unwrap_or_default(), "nats-server");
-    if let Some(path) = installed
-        && version_of(&path).is_ok_and(|version| is_new_enough(&version))
-    {
-        return Ok(path);
+    match installed_in(&env::var_os("PATH").unwrap_or_default()) {
+        Some(path) => Ok(path),
+        None => nats_server_version(PINNED_VERSION),
     }
-    nats_server_version(PINNED_VERSION)
 }
 
 /// A pinned release, whatever is installed: for tests that need a certain version.
@@ -127,8 +124,14 @@ pub fn nats_server_version(version: &str) -> Result<PathBuf, ProvisionError> {
 /// Whether [`nats_server`] would have to fetch, so that a caller can say so first.
 pub fn must_fetch() -> bool {
     env::var_os(SERVER_VARIABLE).is_none()
-        && on_path(&env::var_os("PATH").unwrap_or_default(), "nats-server").is_none()
+        && installed_in(&env::var_os("PATH").unwrap_or_default()).is_none()
         && release::must_fetch(PINNED_VERSION)
+}
+
+/// The server of a PATH-like list, if the first one there is new enough.
+fn installed_in(path: &OsStr) -> Option<PathBuf> {
+    on_path(path, "nats-server")
+        .filter(|path| version_of(path).is_ok_and(|version| is_new_enough(&version)))
 }
 
 /// The first executable file of that name in a PATH-like list.
@@ -191,6 +194,15 @@ mod tests {
             on_path(directory.path().as_os_str(), "nats-server"),
             Some(file)
         );
+    }
+
+    #[test]
+    fn an_old_server_on_the_path_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("nats-server");
+        fs::write(&file, "#!/bin/sh\necho 'nats-server: v2.9.25'\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(installed_in(directory.path().as_os_str()), None);
     }
 
     #[test]

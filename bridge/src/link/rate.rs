@@ -207,6 +207,11 @@ impl Pace {
         }
     }
 
+    /// Whether the link lets no batch leave.
+    pub fn is_held(&self) -> bool {
+        self.declared.get().is_some_and(DeclaredRate::is_held)
+    }
+
     /// Whose link it is, once that is known.
     pub(super) fn link(&self) -> Option<&DeclaredRate> {
         self.declared.get()

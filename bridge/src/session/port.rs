@@ -84,6 +84,11 @@ impl Port {
         self.pace.mean()
     }
 
+    /// Whether the link lets no batch leave, as one does that has used its month's bytes.
+    pub fn is_held(&self) -> bool {
+        self.pace.is_held()
+    }
+
     /// Sends a frame. An error means that the session is gone; `Down` follows.
     pub async fn send(&self, frame: Frame) -> Result<(), SessionGone> {
         self.frames

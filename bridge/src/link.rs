@@ -21,6 +21,7 @@ mod shaping;
 mod socket;
 mod tls;
 mod transport;
+mod verifier;
 
 pub use certificate::{IdentityError, region_of};
 pub(crate) use connection::close;

@@ -9,15 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use causeway_proto::id::{FleetName, RegionId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::certificate::{IdentityError, ends_at, region_of};
+use super::certificate::{ends_at, region_of};
+use super::verifier::RegionVerifier;
 use crate::clock::now_unix_seconds;
 use crate::pem;
 
@@ -256,65 +256,6 @@ impl Credentials {
     fn has_ended(&self) -> bool {
         let now = now_unix_seconds() as i64;
         ends_at(&self.chain[0]).is_some_and(|end| end <= now)
-    }
-}
-
-/// Builds the path with webpki and then asks for the region, where webpki would ask for a host name.
-#[derive(Debug)]
-struct RegionVerifier {
-    inner: Arc<WebPkiServerVerifier>,
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-    fleet: FleetName,
-    peer: RegionId,
-}
-
-impl ServerCertVerifier for RegionVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let cert = rustls::server::ParsedCertificate::try_from(end_entity)?;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(
-            &cert,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
-        let refused = |why: IdentityError| rustls::Error::General(why.to_string());
-        let found = region_of(end_entity, &self.fleet).map_err(refused)?;
-        if found != self.peer {
-            let expected = self.peer.to_string();
-            return Err(refused(IdentityError::WrongRegion { found, expected }));
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
 

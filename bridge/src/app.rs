@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) use self::connections::control;
+pub(crate) use self::connections::{control, nats_options};
 use self::links::{Ends, LinkTask};
 use self::observe::LinkTeller;
 use self::rates::Rates;
@@ -39,7 +39,7 @@ use self::reload::Reloader;
 use self::threads::DataThread;
 use crate::admin::{self, Admin};
 use crate::checkpoint::{CheckpointWriter, SledStore};
-use crate::link::{Dialer, Identity, Listener, PathHints, Refusals, TlsFiles};
+use crate::link::{Dialer, Identity, Listener, PathHints, Refusals, TlsError, TlsFiles};
 use crate::reload::ReloadControl;
 use crate::session::RouteHandle;
 use crate::shutdown::{self, GRACE_DEFAULT, Shutdown};
@@ -71,7 +71,7 @@ pub async fn run(
         .region(&region)
         .context("the region is in the plan")?
         .clone();
-    let identity = load_identity(&plan, &own)?;
+    let identity = load_identity(&plan, &own).context("load the region's certificate")?;
     let board = Board::new(region.clone(), Refusals::default());
     board.register_identity(identity.clone());
     let store = SledStore::open(&own.state).context("open the state directory")?;
@@ -191,13 +191,14 @@ async fn start_admin(
     }))
 }
 
-fn load_identity(plan: &Plan, own: &RegionPlan) -> anyhow::Result<Identity> {
+/// Reads the certificate, key and authorities of a region.
+pub(crate) fn load_identity(plan: &Plan, own: &RegionPlan) -> Result<Identity, TlsError> {
     let files = TlsFiles {
         cert: own.tls.cert.clone(),
         key: own.tls.key.as_path().to_owned(),
         ca: own.tls.ca.clone(),
     };
-    Identity::load(plan.fleet(), &own.id, &files).context("load the region's certificate")
+    Identity::load(plan.fleet(), &own.id, &files)
 }
 
 fn start_links(

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod host;
 mod reload;
 mod route;
 mod sidecar;
@@ -66,9 +67,12 @@ pub enum Command {
         /// The fleet file
         #[arg(long)]
         config: PathBuf,
-        /// Ask the regions' servers too
+        /// Ask the regions' servers too; of one region only, with `--region`
         #[arg(long)]
         live: bool,
+        /// Look at this host, too, as that region's sidecar would: certificates, credentials, state, addresses
+        #[arg(long)]
+        region: Option<String>,
     },
     /// May a record travel, and by which rule? Exit status 0 yes, 1 no
     Explain(explain::ExplainArgs),
@@ -103,11 +107,22 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             crate::app::main(loaded.plan, region, config)
         }
-        Command::Check { config, live } => {
+        Command::Check {
+            config,
+            live,
+            region,
+        } => {
             let Some(loaded) = read(&config) else {
                 return Ok(EXIT_USAGE.into());
             };
-            check::run(&loaded, live)
+            let region = match region {
+                Some(name) => match known_region(&loaded, &name) {
+                    Some(region) => Some(region),
+                    None => return Ok(EXIT_USAGE.into()),
+                },
+                None => None,
+            };
+            check::run(&loaded, region.as_ref(), live)
         }
         Command::Explain(args) => {
             let Some(loaded) = read(&args.config) else {

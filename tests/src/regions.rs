@@ -3,7 +3,6 @@
 //! A test reads as a story: `start`, `publish`, something breaks, `verify`. Records are numbered, so
 //! that loss, repetition and order show at the target without looking at anything of ours.
 
-mod binary;
 mod operator;
 mod records;
 mod setup;
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use causeway::demo::process::Process;
 use causeway::demo::relay::{Relay, RelayOptions};
 use causeway::demo::server::{Server, free_port};
@@ -21,7 +20,6 @@ use causeway::wan::Profile;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-pub use self::binary::causeway_binary;
 pub use self::records::{jetstream_of, publish, read_numbers};
 use self::setup::start_server;
 pub use self::setup::{Dials, Setup};
@@ -225,4 +223,20 @@ impl TwoRegions {
             tail(&self.eu_sidecar)
         )
     }
+}
+
+/// The binary under test, which cargo has built beside the tests.
+pub fn causeway_binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/<profile>/deps")?;
+    let binary = directory.join("causeway");
+    ensure!(
+        binary.exists(),
+        "{} is missing: run the tests with `cargo test --workspace`, which builds it",
+        binary.display()
+    );
+    Ok(binary)
 }

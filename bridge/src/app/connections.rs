@@ -70,7 +70,7 @@ pub(crate) async fn control(
 }
 
 /// Settings of a data connection.
-pub(super) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
+pub(crate) fn nats_options(own: &RegionPlan, name: &str) -> nats::Options {
     let mut servers = Vec::new();
     for url in &own.nats.urls {
         servers.push(nats::ServerAddr {

@@ -1,10 +1,13 @@
-//! `causeway check`: what flows where, and with `--live` what the servers say to it.
+//! `causeway check`: what flows where, with `--region` what a sidecar finds on this host, and with `--live` what the
+//! servers say to it.
 
 use std::process::ExitCode;
 
-use causeway_config::plan::{ExactlyOnce, Plan, RoutePlan, Writers};
+use causeway_config::plan::{ExactlyOnce, Plan, RegionPlan, RoutePlan, Writers};
 use causeway_config::{Loaded, SubjectRefusal, subject_refusal};
+use causeway_proto::id::RegionId;
 
+use super::host;
 use crate::app::control;
 use crate::control::{Control, ControlError, StreamInfo};
 
@@ -12,30 +15,34 @@ use crate::control::{Control, ControlError, StreamInfo};
 /// about 200 bytes an id.
 const WINDOW_WARN_NS: u64 = 10_000_000_000;
 
-pub(super) fn run(loaded: &Loaded, live: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    loaded: &Loaded,
+    here: Option<&RegionId>,
+    live: bool,
+) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
     print!("{}", causeway_config::report::describe(&loaded.plan));
-    if !live {
-        return Ok(ExitCode::SUCCESS);
+    let regions: Vec<_> = match here {
+        Some(here) => loaded.plan.region(here).into_iter().collect(),
+        None => loaded.plan.regions().iter().collect(),
+    };
+    let mut errors = 0;
+    if let (Some(_), [own]) = (here, regions.as_slice()) {
+        let host = host::look(&loaded.plan, own);
+        println!("\nregion {} on this host:", own.id);
+        host.facts.iter().for_each(|fact| println!("{fact}"));
+        errors += tell("host looked at", &host.findings);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let findings = runtime.block_on(ask_servers(loaded))?;
-    println!();
-    for finding in &findings {
-        println!("{finding}");
+    if live {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let findings = runtime.block_on(ask_servers(&loaded.plan, &regions))?;
+        println!();
+        errors += tell("servers asked", &findings);
     }
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.starts_with("error"))
-        .count();
-    println!(
-        "servers asked: {errors} errors, {} warnings",
-        findings.len() - errors
-    );
     Ok(if errors == 0 {
         ExitCode::SUCCESS
     } else {
@@ -43,16 +50,30 @@ pub(super) fn run(loaded: &Loaded, live: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn ask_servers(loaded: &Loaded) -> anyhow::Result<Vec<String>> {
+/// Prints what was found, and counts the errors among it.
+fn tell(what: &str, findings: &[String]) -> usize {
+    for finding in findings {
+        println!("{finding}");
+    }
+    let errors = findings
+        .iter()
+        .filter(|finding| finding.starts_with("error"))
+        .count();
+    let warnings = findings.len() - errors;
+    println!("{what}: {errors} errors, {warnings} warnings");
+    errors
+}
+
+async fn ask_servers(plan: &Plan, regions: &[&RegionPlan]) -> anyhow::Result<Vec<String>> {
     let mut findings = Vec::new();
-    for region in loaded.plan.regions() {
+    for region in regions {
         let control = control(region, None).await?;
-        for route in loaded.plan.leaving(&region.id) {
+        for route in plan.leaving(&region.id) {
             let found = control.stream(route.stream.as_str()).await;
             findings.extend(judge_source(route, found));
         }
-        for route in loaded.plan.arriving(&region.id) {
-            findings.extend(judge_target(&loaded.plan, route, &control).await);
+        for route in plan.arriving(&region.id) {
+            findings.extend(judge_target(plan, route, &control).await);
         }
     }
     Ok(findings)

@@ -10,10 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use causeway_proto::id::{FleetName, RegionId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{ends_at, region_of};
@@ -65,6 +66,18 @@ pub enum TlsError {
     Ended {
         /// The file.
         path: PathBuf,
+    },
+    /// A peer will refuse it.
+    #[error("{path}: a peer that trusts {ca} refuses it {role}: {why}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The authorities.
+        ca: PathBuf,
+        /// At which end of a link.
+        role: &'static str,
+        /// What is wrong.
+        why: String,
     },
     /// rustls refuses the combination.
     #[error("TLS: {0}")]
@@ -147,6 +160,38 @@ impl Identity {
         [("own", &self.files.cert, own), ("ca", &self.files.ca, ca)]
     }
 
+    /// Whether a peer that trusts the same authorities accepts the certificate now, at either end of a link.
+    pub fn accepted(&self) -> Result<(), TlsError> {
+        let credentials = self.credentials();
+        let now = UnixTime::now();
+        let refused = |role| {
+            let (path, ca) = (self.files.cert.clone(), self.files.ca.clone());
+            move |why: rustls::Error| TlsError::Refused {
+                path,
+                ca,
+                role,
+                why: why.to_string(),
+            }
+        };
+        let (leaf, rest) = (&credentials.chain[0], &credentials.chain[1..]);
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        ParsedCertificate::try_from(leaf)
+            .and_then(|leaf| {
+                verify_server_cert_signed_by_trust_anchor(
+                    &leaf,
+                    &credentials.roots,
+                    rest,
+                    now,
+                    algorithms,
+                )
+            })
+            .map_err(refused("when it listens"))?;
+        self.client_verifier(&credentials)?
+            .verify_client_cert(leaf, rest, now)
+            .map_err(refused("when it dials"))?;
+        Ok(())
+    }
+
     /// The fleet.
     pub fn fleet(&self) -> &FleetName {
         &self.fleet
@@ -162,12 +207,7 @@ impl Identity {
 
     pub(super) fn server(&self) -> Result<QuicServerConfig, TlsError> {
         let credentials = self.credentials();
-        let verifier = WebPkiClientVerifier::builder_with_provider(
-            Arc::clone(&credentials.roots),
-            Arc::clone(&self.provider),
-        )
-        .build()
-        .map_err(|why| rustls::Error::General(why.to_string()))?;
+        let verifier = self.client_verifier(&credentials)?;
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
@@ -175,6 +215,17 @@ impl Identity {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.max_early_data_size = 0;
         QuicServerConfig::try_from(config)
+            .map_err(|why| rustls::Error::General(why.to_string()).into())
+    }
+
+    /// Judges who dials.
+    fn client_verifier(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let roots = Arc::clone(&credentials.roots);
+        WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
+            .build()
             .map_err(|why| rustls::Error::General(why.to_string()).into())
     }
 

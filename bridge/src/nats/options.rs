@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::proof::prove;
+use super::transport::client_config;
+
 /// Settings of a [`Client`](super::Client). `Options::new` gives the defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -52,6 +55,18 @@ impl Options {
             unread_bytes_max: 64 * 1024 * 1024,
             unsent_bytes_max: 1024 * 1024,
         }
+    }
+
+    /// What cannot be used of the files that a connection reads when it is made, in words for a person.
+    pub fn unusable_files(&self) -> Vec<String> {
+        let auth = prove(&self.auth, "").err();
+        let reads_files = self.tls.is_required();
+        let tls = reads_files
+            .then(|| client_config(&self.tls))
+            .and_then(Result::err);
+        auth.into_iter()
+            .chain(tls.map(|why| why.to_string()))
+            .collect()
     }
 }
 

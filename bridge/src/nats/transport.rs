@@ -110,7 +110,7 @@ pub(crate) async fn secure(
     Ok(Transport::Tls(Box::new(stream)))
 }
 
-fn client_config(options: &TlsOptions) -> io::Result<ClientConfig> {
+pub(super) fn client_config(options: &TlsOptions) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

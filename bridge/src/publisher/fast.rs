@@ -7,6 +7,8 @@
 //! ended fences its own late messages.
 
 use bytes::BytesMut;
+mod progress;
+
 use causeway_proto::blame::{Blame, blame};
 use causeway_proto::frame::StallReason;
 use causeway_proto::id::TargetSeq;
@@ -15,6 +17,7 @@ use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use self::progress::{Answer, Progress};
 use super::stamp::Prepared;
 use super::{ANSWER_TIMEOUT, CHUNK_LEN, Publisher, lost};
 use crate::nats::{Event, append_number, append_publish};
@@ -28,21 +31,6 @@ const START: u64 = 0;
 const APPEND: u64 = 1;
 const COMMIT: u64 = 2;
 const COMMIT_EOB: u64 = 3;
-
-/// What the server has said of a batch so far.
-#[derive(Default)]
-struct Progress {
-    acked: u64,
-    flow: u64,
-    refusal: Option<(u32, String)>,
-    gap: bool,
-    answer: Option<Answer>,
-}
-
-enum Answer {
-    Stored { seq: u64, count: u64 },
-    Refused { code: u32, description: String },
-}
 
 /// The batch being published.
 struct Batch {
@@ -65,10 +53,7 @@ impl Batch {
             record_count: record_count.into(),
             subject: Vec::new(),
             cut: None,
-            progress: Progress {
-                flow: FLOW,
-                ..Progress::default()
-            },
+            progress: Progress::new(FLOW),
         }
     }
 
@@ -222,50 +207,6 @@ impl Publisher {
                 self.generation = None;
                 Err(lost())
             }
-        }
-    }
-}
-
-impl Progress {
-    /// Whether the batch still takes records.
-    fn is_open(&self) -> bool {
-        self.answer.is_none() && self.refusal.is_none() && !self.gap
-    }
-
-    fn handle(&mut self, payload: &[u8]) {
-        let Ok(said) = serde_json::from_slice::<Value>(payload) else {
-            return;
-        };
-        let number = |field: &str| said[field].as_u64().unwrap_or_default();
-        match said["type"].as_str() {
-            Some("ack") => {
-                self.acked = self.acked.max(number("seq"));
-                if number("msgs") > 0 {
-                    self.flow = number("msgs");
-                }
-            }
-            Some("gap") => self.gap = true,
-            Some("err") => {
-                let (code, description) = read_error(&said["error"]);
-                if self.refusal.is_none() {
-                    self.refusal = Some((code, description));
-                }
-            }
-            _ => match said.get("error") {
-                Some(error) => {
-                    let (code, description) = read_error(error);
-                    // What was under way behind a refused message is refused as of no batch.
-                    let echo = code == 10208 && (self.refusal.is_some() || self.gap);
-                    if !echo {
-                        self.answer
-                            .get_or_insert(Answer::Refused { code, description });
-                    }
-                }
-                None => {
-                    let (seq, count) = (number("seq"), number("count"));
-                    self.answer.get_or_insert(Answer::Stored { seq, count });
-                }
-            },
         }
     }
 }

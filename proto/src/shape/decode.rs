@@ -8,8 +8,9 @@ use crate::error::DecodeError;
 use crate::limits::{DECODE_STEP, VARINT_MAX};
 use crate::wire::{Reader, put_varint};
 
-/// The plain body of `plain_len` bytes, from its shaped form. It takes no more memory than that, whatever
-/// the bytes say; whether the records are sound is for the batch to judge.
+/// The plain body of `plain_len` bytes, from its shaped form. Whatever the bytes say, it takes no more memory than
+/// that, as much again for the texts of one record, and a place for each of [`TEMPLATES_MAX`] templates and their
+/// [`SLOTS_MAX`] slots that the bytes name; whether the records are sound is for the batch to judge.
 pub(crate) fn unshape(
     shaped: &[u8],
     plain_len: u32,

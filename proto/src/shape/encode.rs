@@ -23,9 +23,9 @@ pub(crate) struct Shaper {
     raws: Vec<u8>,
     /// Where values stand in the plain body, text by text.
     values: Vec<Range<u32>>,
-    forms: Vec<Form>,
+    groups: Vec<Group>,
     known: HashMap<Vec<u8>, usize>,
-    /// Forms of the last headers and payloads, the latest first.
+    /// Groups of the last headers and payloads, the latest first.
     recent: [Vec<usize>; 2],
     parts: Parts,
     records: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Shaper {
 
 /// Texts that have a template in common.
 #[derive(Debug)]
-struct Form {
+struct Group {
     template: Template,
     /// Where the values of each text begin in [`Shaper::values`].
     rows: Vec<u32>,
@@ -66,7 +66,7 @@ impl Shaper {
     pub(crate) fn memory(&self) -> usize {
         let parts = [&self.marks, &self.times, &self.subjects, &self.raws];
         let parts = parts.into_iter().chain([&self.column, &self.shaped]);
-        let rows = self.forms.iter().map(|form| form.rows.capacity() * 4);
+        let rows = self.groups.iter().map(|group| group.rows.capacity() * 4);
         let values = self.values.capacity() * size_of::<Range<u32>>();
         parts.map(Vec::capacity).sum::<usize>() + rows.sum::<usize>() + values
     }
@@ -80,7 +80,7 @@ impl Shaper {
         ];
         parts.into_iter().for_each(Vec::clear);
         self.values.clear();
-        self.forms.clear();
+        self.groups.clear();
         self.known.clear();
         self.recent.iter_mut().for_each(Vec::clear);
         (self.records, self.raw_payloads) = (0, 0);
@@ -123,30 +123,30 @@ impl Shaper {
     /// A text by its template, if it has one and there is room for it; else raw.
     fn put_text(&mut self, kind: Kind, plain: &[u8], at: Range<usize>) -> bool {
         let (row, text) = (self.values.len() as u32, &plain[at.clone()]);
-        let form = self
+        let group = self
             .find_recent(kind, text, at.start)
             .or_else(|| self.take_apart(kind, text, at.start));
-        let Some(form) = form else {
+        let Some(group) = group else {
             number::put(&mut self.marks, 0);
             number::put(&mut self.marks, text.len() as u64);
             self.raws.extend_from_slice(text);
             return false;
         };
-        number::put(&mut self.marks, form as u64 + 1);
-        self.forms[form].rows.push(row);
+        number::put(&mut self.marks, group as u64 + 1);
+        self.groups[group].rows.push(row);
         true
     }
 
-    /// The form that a text shares with one shortly before it; its values are noted.
+    /// The group of a text shortly before it that it belongs to, too; its values are noted.
     fn find_recent(&mut self, kind: Kind, text: &[u8], start: usize) -> Option<usize> {
         if text.is_empty() {
             return None;
         }
         let row = self.values.len();
         let recent = &mut self.recent[kind as usize];
-        let place = recent.iter().position(|form| {
+        let place = recent.iter().position(|group| {
             let put = |at: Range<usize>| self.values.push(span(start, &at));
-            let found = self.forms[*form].template.find(kind, text, put).is_some();
+            let found = self.groups[*group].template.find(kind, text, put).is_some();
             if !found {
                 self.values.truncate(row);
             }
@@ -156,58 +156,58 @@ impl Shaper {
         recent.first().copied()
     }
 
-    /// The form of a text that is taken apart for it; its values are noted.
+    /// The group of a text that is taken apart for it; its values are noted.
     fn take_apart(&mut self, kind: Kind, text: &[u8], start: usize) -> Option<usize> {
         if !self.parts.take(kind, text) {
             return None;
         }
-        let form = match self.known.get(&self.parts.template) {
-            Some(form) => *form,
+        let group = match self.known.get(&self.parts.template) {
+            Some(group) => *group,
             None => self.learn()?,
         };
         let spans = self.parts.values.iter().map(|at| span(start, at));
         self.values.extend(spans);
         let recent = &mut self.recent[kind as usize];
         recent.truncate(RECENT_MAX - 1);
-        recent.insert(0, form);
-        Some(form)
+        recent.insert(0, group);
+        Some(group)
     }
 
-    /// The template of `parts` is new.
+    /// The template of `parts` is new: a group of its own.
     fn learn(&mut self) -> Option<usize> {
-        let form = self.forms.len();
-        if form == TEMPLATES_MAX {
+        let group = self.groups.len();
+        if group == TEMPLATES_MAX {
             return None;
         }
-        self.known.insert(self.parts.template.clone(), form);
-        self.forms.push(Form {
+        self.known.insert(self.parts.template.clone(), group);
+        self.groups.push(Group {
             template: Template::new(&self.parts.template),
             rows: Vec::new(),
         });
-        Some(form)
+        Some(group)
     }
 
-    /// Whether most of what came so far has no form in common.
+    /// Whether most of what came so far has no template in common.
     fn is_futile(&self) -> bool {
         let begun = self.records >= 2 * RECORDS_MIN as usize;
-        let forms_max = RECORDS_MIN as usize + self.records / 4;
-        begun && (self.raw_payloads * 2 > self.records || self.forms.len() > forms_max)
+        let groups_max = RECORDS_MIN as usize + self.records / 4;
+        begun && (self.raw_payloads * 2 > self.records || self.groups.len() > groups_max)
     }
 
     /// Puts all together.
     fn put(&mut self, plain: &[u8]) {
         let out = &mut self.shaped;
         out.clear();
-        number::put(out, self.forms.len() as u64);
-        for form in &self.forms {
-            number::put_section(out, &form.template.text);
+        number::put(out, self.groups.len() as u64);
+        for group in &self.groups {
+            number::put_section(out, &group.template.text);
         }
         for part in [&self.marks, &self.times, &self.subjects, &self.raws] {
             number::put_section(out, part);
         }
-        for form in &self.forms {
-            for slot in 0..form.template.slot_count() {
-                let values = form.rows.iter().map(|row| {
+        for group in &self.groups {
+            for slot in 0..group.template.slot_count() {
+                let values = group.rows.iter().map(|row| {
                     let at = &self.values[*row as usize + slot];
                     &plain[at.start as usize..at.end as usize]
                 });

@@ -1,4 +1,4 @@
-//! A text without its values, and where other texts of the same form have theirs.
+//! A text without its values, and where other texts of the same template have theirs.
 
 use std::ops::Range;
 
@@ -40,10 +40,10 @@ impl Template {
         self.pieces.len() - 1
     }
 
-    /// Where a text of this form has its values, told to `put` one by one; `None` if it has another form, which may
+    /// Where a text of this template has its values, told to `put` one by one; `None` if it has another one, which may
     /// show only after some values. None of them holds a line feed.
     ///
-    /// Most texts have the form of one shortly before, and to compare is faster than to take apart.
+    /// Most texts have the template of one shortly before, and to compare is faster than to take apart.
     pub(super) fn find(
         &self,
         kind: Kind,

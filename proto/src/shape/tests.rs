@@ -68,7 +68,7 @@ fn events_shrink_to_what_differs() {
         .map(|number| ("orders.eu.new", headers(number), event(number)))
         .collect();
     let batch = batch(&records);
-    let shaped = there_and_back(&batch).expect("events have a form");
+    let shaped = there_and_back(&batch).expect("events have much in common");
     assert!(
         shaped.len() * 5 < batch.body.len() * 2,
         "{} of {}",
@@ -139,7 +139,7 @@ fn odd_texts_come_back_as_they_were() {
 fn a_shaped_body_with_any_byte_changed_is_refused_or_decoded_within_its_length() {
     let records: Vec<_> = (0..20).map(|n| ("a.b", headers(n), event(n))).collect();
     let batch = batch(&records);
-    let shaped = there_and_back(&batch).expect("events have a form");
+    let shaped = there_and_back(&batch).expect("events have much in common");
     let plain_len = u32::try_from(batch.body.len()).expect("a small batch");
     for at in 0..shaped.len() {
         for flip in [1, 0x80, 0xff] {
@@ -242,7 +242,7 @@ proptest! {
 fn a_shaped_body_has_its_golden_bytes() {
     let json = |n: u64| format!("{{\"n\":{},\"k\":\"v\"}}", 1000 + n).into_bytes();
     let records: Vec<_> = (0..8).map(|n| ("a.b", Vec::new(), json(n))).collect();
-    let shaped = there_and_back(&batch(&records)).expect("eight records of one form");
+    let shaped = there_and_back(&batch(&records)).expect("eight records of one template");
     let hex: String = shaped.iter().map(|byte| format!("{byte:02x}")).collect();
     let golden = include_str!("../../golden/v1/shaped.hex");
     let uncommented = golden.lines().filter_map(|line| line.split('#').next());

@@ -102,6 +102,7 @@ pub async fn run(
         runs: Arc::clone(&plan),
         rates,
         identity,
+        renew_every: reload::RENEWAL_INTERVAL,
         renewing: None,
         controls: legs.controls,
         asked,

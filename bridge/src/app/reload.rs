@@ -26,7 +26,7 @@ use crate::reload::{ReloadAsked, ReloadOutcome, ReloadReport, ReloadStatus};
 /// A driver takes a priority over at once.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often certificates are read again unasked.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// Reading them takes a moment, unless what they lie on hangs.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +38,8 @@ pub(super) struct Reloader {
     pub(super) runs: Arc<Plan>,
     pub(super) rates: Rates,
     pub(super) identity: Identity,
+    /// [`RENEWAL_INTERVAL`], but in tests.
+    pub(super) renew_every: Duration,
     /// A reading of certificates that has not ended.
     pub(super) renewing: Option<JoinHandle<Result<bool, TlsError>>>,
     pub(super) controls: Vec<RouteControl>,
@@ -55,7 +57,7 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 impl Reloader {
     /// Runs until it is told to stop, and then keeps what was counted.
     pub(super) async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
-        let mut renewal = Instant::now() + RENEWAL_INTERVAL;
+        let mut renewal = Instant::now() + self.renew_every;
         loop {
             let next = self.look(false).await;
             let asked = tokio::select! {
@@ -68,7 +70,7 @@ impl Reloader {
                 () = sleep(next) => continue,
                 () = sleep_until(renewal) => {
                     let _ = self.renew().await; // told where it is remembered
-                    renewal = Instant::now() + RENEWAL_INTERVAL;
+                    renewal = Instant::now() + self.renew_every;
                     continue;
                 }
             };
@@ -229,3 +231,6 @@ fn log(report: &ReloadReport) {
         ReloadOutcome::Refused => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

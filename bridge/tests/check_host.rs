@@ -149,6 +149,7 @@ fn a_certificate_that_has_ended_or_serves_one_end_only_is_refused_and_one_that_e
     };
     let (is_fine, text) = said(&|it| it.not_after = rcgen::date_time_ymd(2020, 1, 1));
     assert!(!is_fine && text.contains("expired"), "{text}");
+    assert!(text.contains("us.pem has ended, on 20"), "{text}");
     let server = ExtendedKeyUsagePurpose::ServerAuth;
     let (is_fine, text) = said(&move |it| it.extended_key_usages = vec![server.clone()]);
     assert!(

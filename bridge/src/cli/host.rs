@@ -77,10 +77,13 @@ impl Host {
             let days = (end.as_second() - now).div_euclid(DAY_SECONDS);
             let date = end.strftime("%Y-%m-%d");
             self.fact(what, &format!("{path}, until {date}"));
-            if (0..ENDS_SOON_DAYS).contains(&days) {
-                let text = format!("warning: {place}: {path} ends in {days} days, on {date}");
-                self.findings.push(text);
-            }
+            let ends = match days {
+                ..0 => "has ended".to_owned(),
+                0..ENDS_SOON_DAYS => format!("ends in {days} days"),
+                _ => continue,
+            };
+            let text = format!("warning: {place}: {path} {ends}, on {date}");
+            self.findings.push(text);
         }
     }
 

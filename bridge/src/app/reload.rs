@@ -38,7 +38,7 @@ pub(super) struct Reloader {
     pub(super) runs: Arc<Plan>,
     pub(super) rates: Rates,
     pub(super) identity: Identity,
-    /// [`RENEWAL_INTERVAL`], but in tests.
+    /// [`RENEWAL_INTERVAL`]; a test does not wait so long.
     pub(super) renew_every: Duration,
     /// A reading of certificates that has not ended.
     pub(super) renewing: Option<JoinHandle<Result<bool, TlsError>>>,

@@ -24,12 +24,9 @@ pub(super) fn run(
         eprintln!("warning: {warning}");
     }
     print!("{}", causeway_config::report::describe(&loaded.plan));
-    let regions: Vec<_> = match here {
-        Some(here) => loaded.plan.region(here).into_iter().collect(),
-        None => loaded.plan.regions().iter().collect(),
-    };
+    let here = here.and_then(|region| loaded.plan.region(region));
     let mut errors = 0;
-    if let (Some(_), [own]) = (here, regions.as_slice()) {
+    if let Some(own) = here {
         let host = host::look(&loaded.plan, own);
         println!("\nregion {} on this host:", own.id);
         host.facts.iter().for_each(|fact| println!("{fact}"));
@@ -39,7 +36,8 @@ pub(super) fn run(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let findings = runtime.block_on(ask_servers(&loaded.plan, &regions))?;
+        let regions = here.map_or_else(|| loaded.plan.regions(), std::slice::from_ref);
+        let findings = runtime.block_on(ask_servers(&loaded.plan, regions))?;
         println!();
         errors += tell("servers asked", &findings);
     }
@@ -64,7 +62,7 @@ fn tell(what: &str, findings: &[String]) -> usize {
     errors
 }
 
-async fn ask_servers(plan: &Plan, regions: &[&RegionPlan]) -> anyhow::Result<Vec<String>> {
+async fn ask_servers(plan: &Plan, regions: &[RegionPlan]) -> anyhow::Result<Vec<String>> {
     let mut findings = Vec::new();
     for region in regions {
         let control = control(region, None).await?;

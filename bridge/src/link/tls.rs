@@ -10,15 +10,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use causeway_proto::id::{FleetName, RegionId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::RootCertStore;
-use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{ends_at, region_of};
-use super::verifier::RegionVerifier;
+use super::verifier::{RegionVerifier, verify_path};
 use crate::clock::now_unix_seconds;
 use crate::pem;
 
@@ -174,17 +174,7 @@ impl Identity {
             }
         };
         let (leaf, rest) = (&credentials.chain[0], &credentials.chain[1..]);
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        ParsedCertificate::try_from(leaf)
-            .and_then(|leaf| {
-                verify_server_cert_signed_by_trust_anchor(
-                    &leaf,
-                    &credentials.roots,
-                    rest,
-                    now,
-                    algorithms,
-                )
-            })
+        verify_path(leaf, rest, &credentials.roots, &self.provider, now)
             .map_err(refused("when it listens"))?;
         self.client_verifier(&credentials)?
             .verify_client_cert(leaf, rest, now)

@@ -3,13 +3,27 @@
 use std::sync::Arc;
 
 use causeway_proto::id::{FleetName, RegionId};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificate::{IdentityError, region_of};
+
+/// Whether an authority vouches for the certificate of a region that listens, at that time.
+pub(super) fn verify_path(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    provider: &CryptoProvider,
+    now: UnixTime,
+) -> Result<(), rustls::Error> {
+    let cert = ParsedCertificate::try_from(end_entity)?;
+    let algorithms = provider.signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&cert, roots, intermediates, now, algorithms)
+}
 
 /// Builds the path with webpki and then asks for the region, where webpki would ask for a host name.
 #[derive(Debug)]
@@ -30,14 +44,7 @@ impl ServerCertVerifier for RegionVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let cert = rustls::server::ParsedCertificate::try_from(end_entity)?;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(
-            &cert,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
+        verify_path(end_entity, intermediates, &self.roots, &self.provider, now)?;
         let refused = |why: IdentityError| rustls::Error::General(why.to_string());
         let found = region_of(end_entity, &self.fleet).map_err(refused)?;
         if found != self.peer {

@@ -1,5 +1,6 @@
 //! `wan`: Causeway and the native mirror on the same links, alternately.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -181,9 +182,9 @@ async fn take_turns(
         let trial = catch_up(stage, place, contender, loaded, limit, round);
         trials.push(told(trial.await?));
     }
-    let needs_ceiling = |it: &Sample| !it.contender.is_mirror() && it.bound_by == "CPU";
-    if place.is_some() && trials.iter().any(needs_ceiling) {
-        let ceiling = Contender::CausewayDeclared;
+    let bound = trials.iter().filter(|it| it.bound_by == "CPU");
+    let ceilings: BTreeSet<_> = bound.filter_map(|it| it.contender.ceiling()).collect();
+    for ceiling in ceilings.into_iter().filter(|_| place.is_some()) {
         let trial = catch_up(stage, None, ceiling, loaded, plan.limit, round);
         trials.push(told(trial.await?));
     }

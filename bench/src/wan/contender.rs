@@ -33,6 +33,8 @@ pub(crate) enum Contender {
     CausewayDeclared90,
     /// Causeway, told nothing of the link.
     CausewayProbing,
+    /// Causeway, told the link's rate, without dedupe ids: what the target's server does of a mirror, no more.
+    CausewayWithoutIds,
     /// A native mirror over a leafnode with S2; kernel BBR.
     MirrorBbr,
     /// A native mirror over a leafnode with S2; kernel CUBIC.
@@ -54,6 +56,7 @@ impl Contender {
             Self::CausewayDeclared => "Causeway, rate declared",
             Self::CausewayDeclared90 => "Causeway, 90 % declared",
             Self::CausewayProbing => "Causeway, not declared",
+            Self::CausewayWithoutIds => "Causeway, without ids",
             Self::MirrorBbr => "native mirror, BBR",
             Self::MirrorCubic => "native mirror, CUBIC",
         }
@@ -64,19 +67,38 @@ impl Contender {
         matches!(self, Self::MirrorBbr | Self::MirrorCubic)
     }
 
+    /// Who catches up without a link to say what these cores can do: one that does the same for a record.
+    pub(crate) fn ceiling(self) -> Option<Self> {
+        match self {
+            Self::CausewayDeclared | Self::CausewayDeclared90 | Self::CausewayProbing => {
+                Some(Self::CausewayDeclared)
+            }
+            Self::CausewayWithoutIds => Some(Self::CausewayWithoutIds),
+            Self::MirrorBbr | Self::MirrorCubic => None,
+        }
+    }
+
+    /// Whether its records get dedupe ids of its own.
+    pub(crate) fn has_dedupe_ids(self) -> bool {
+        self != Self::CausewayWithoutIds
+    }
+
     /// The kernel's congestion control under the leafnode.
     fn congestion_control(self) -> Option<&'static str> {
         match self {
             Self::MirrorBbr => Some("bbr"),
             Self::MirrorCubic => Some("cubic"),
-            Self::CausewayDeclared | Self::CausewayDeclared90 | Self::CausewayProbing => None,
+            Self::CausewayDeclared
+            | Self::CausewayDeclared90
+            | Self::CausewayProbing
+            | Self::CausewayWithoutIds => None,
         }
     }
 
     /// What it is told of a link's rate, in bits a second.
     pub(crate) fn told_bps(self, rate_bps: u64) -> Option<u64> {
         match self {
-            Self::CausewayDeclared => Some(rate_bps),
+            Self::CausewayDeclared | Self::CausewayWithoutIds => Some(rate_bps),
             Self::CausewayDeclared90 => Some(rate_bps / 10 * 9),
             Self::CausewayProbing | Self::MirrorBbr | Self::MirrorCubic => None,
         }
@@ -94,6 +116,7 @@ pub(crate) struct Scene<'a> {
     pub routes: &'a [Route],
     /// What the contender is told of the link's rate.
     pub told_bps: Option<u64>,
+    pub has_dedupe_ids: bool,
     pub directory: PathBuf,
 }
 
@@ -222,11 +245,13 @@ async fn write_fleet(scene: &Scene<'_>) -> Result<(PathBuf, Vec<u16>)> {
         region("eu", &scene.target.url, eu_admin, ""),
     );
     text.push_str("[[class]]\nname = \"open\"\nsubjects = [\">\"]\nregions = \"any\"\n");
+    let ids = scene.has_dedupe_ids;
     for Route { stream, priority } in scene.routes {
         let priority = priority.map_or_else(String::new, |it| format!("priority = \"{it}\"\n"));
         text.push_str(&format!(
             "[[route]]\nname = \"{}\"\nfrom = \"us\"\nto = [\"eu\"]\nstream = \"{stream}\"\ntarget = \"{}\"\n\
-             subjects = [\"{}.>\"]\nstart = \"first\"\ncreate = true\n{priority}",
+             subjects = [\"{}.>\"]\nstart = \"first\"\ncreate = true\n\
+             dedupe_ids = {ids}\n{priority}",
             stream.to_lowercase(),
             copy_of(stream),
             stream.to_lowercase(),

@@ -14,9 +14,14 @@ pub(crate) struct Goal {
     pub times: f64,
 }
 
+/// The goals are for Causeway as it is by default, with dedupe ids.
+fn has_goals(row: &Row<'_>) -> bool {
+    !row.contender.is_mirror() && row.contender.has_dedupe_ids() && row.link != "loopback"
+}
+
 /// The goals of a row; a row without any is only to work.
 pub(crate) fn goals(row: &Row<'_>) -> Vec<Goal> {
-    if row.contender.is_mirror() || row.link == "loopback" {
+    if !has_goals(row) {
         return Vec::new();
     }
     let bbr = |times| Goal {
@@ -48,11 +53,11 @@ fn records_per_second(row: &Row<'_>) -> f64 {
 
 /// Of the loopback ceiling with the same data in the same run.
 pub(crate) fn share_of_ceiling(row: &Row<'_>, rows: &[&Row<'_>]) -> Option<f64> {
+    let of = row.contender.ceiling()?;
     let ceiling = rows.iter().find(|it| {
-        (it.link, it.data, it.contender) == ("loopback", row.data, Contender::CausewayDeclared)
-            && !it.good.is_empty()
+        (it.link, it.data, it.contender) == ("loopback", row.data, of) && !it.good.is_empty()
     })?;
-    (!row.contender.is_mirror() && row.link != "loopback")
+    (row.link != "loopback")
         .then(|| records_per_second(row) / records_per_second(ceiling).max(1e-9))
 }
 
@@ -68,7 +73,7 @@ pub(crate) fn cells(row: &Row<'_>, rows: &[&Row<'_>]) -> [String; 2] {
         format!("x {} {name}", goal.times)
     };
     let goal = goals.iter().map(text).collect::<Vec<_>>().join(", ");
-    if row.contender.is_mirror() || row.link == "loopback" {
+    if !has_goals(row) {
         return ["-".to_owned(), "-".to_owned()];
     }
     if goals.is_empty() {
@@ -139,5 +144,19 @@ mod tests {
         assert_eq!(verdict(300.0, "CPU", Some(340.0), 100.0), "yes, CPU");
         assert_eq!(verdict(300.0, "CPU", Some(400.0), 100.0), "no");
         assert_eq!(verdict(300.0, "link", Some(340.0), 100.0), "no");
+    }
+
+    #[test]
+    fn a_row_without_ids_has_a_ceiling_of_its_own_and_no_goal() {
+        let samples = [
+            measured("lossy", Contender::CausewayWithoutIds, 300.0, "CPU"),
+            measured("loopback", Contender::CausewayDeclared, 320.0, "CPU"),
+            measured("loopback", Contender::CausewayWithoutIds, 400.0, "CPU"),
+        ];
+        let rows = samples.each_ref().map(row);
+        let rows: Vec<_> = rows.iter().collect();
+        assert_eq!(share_of_ceiling(rows[0], &rows), Some(0.75));
+        assert_eq!(cells(rows[0], &rows), ["-", "-"]);
+        assert_eq!(share_of_ceiling(rows[0], &rows[..2]), None);
     }
 }

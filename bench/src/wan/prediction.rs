@@ -20,7 +20,9 @@ pub(crate) fn table(rows: &[&Row<'_>]) -> String {
     let can = |row: &&&Row<'_>| {
         matches!(
             row.contender,
-            Contender::CausewayDeclared | Contender::CausewayProbing
+            Contender::CausewayDeclared
+                | Contender::CausewayProbing
+                | Contender::CausewayWithoutIds
         ) && !row.good.is_empty()
             && row.good.iter().all(|it| records_per_second(it).is_some())
     };

@@ -112,6 +112,7 @@ impl Running {
             target: &target,
             routes,
             told_bps: place.and_then(|link| contender.told_bps(link.rate_bps)),
+            has_dedupe_ids: contender.has_dedupe_ids(),
             directory: directory.path().to_owned(),
         };
         let Sidecars { processes, admins } = contender::start(contender, &scene).await?;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`fast`] | the stream has `allow_batched` (server 2.14) | the batch's one answer counts a prefix |
 //! | [`chain`] | not, and the route alone writes | each publish expects the sequence before it |
-//! | one at a time | not, and others write too | the answer to the one that is under way |
+//! | one at a time | not, and others write too, or were seen to | the answer to the one that is under way |
 //!
 //! A paused process cannot do harm later: what it has not sent belongs to a batch that the server has
 //! given up, or expects a sequence that has passed; and no new connection is used before the server
@@ -311,10 +311,11 @@ impl Publisher {
             return lost();
         }
         self.runs += 1;
+        // A route that was seen not to be alone would purge what others wrote.
+        self.traits.rollup &= run.expected_last.is_some();
         match self.mode {
             ApplyMode::Fast => self.publish_fast(run, generation).await,
-            ApplyMode::Chain => self.publish_chain(run, generation, run.record_count).await,
-            ApplyMode::Single => self.publish_chain(run, generation, 1).await,
+            ApplyMode::Chain | ApplyMode::Single => self.publish_chain(run, generation).await,
         }
     }
 }

@@ -204,38 +204,6 @@ async fn a_deleted_store_with_the_route_alone_on_its_target() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_deleted_store_with_others_on_the_target() -> Result<()> {
-    let setup = Setup {
-        route: "writers = \"shared\"".into(),
-        ..Setup::default()
-    };
-    let mut regions = TwoRegions::start(setup).await?;
-    regions.publish(1_000).await?;
-    regions.verify().await?;
-    // A local publisher of the target region writes behind the route's last record.
-    let local = jetstream_of(&regions.eu).await?;
-    local
-        .publish("pii.local", "{\"n\":1000}".into())
-        .await?
-        .await?;
-    regions.sidecar("eu").kill().await?;
-    std::fs::remove_dir_all(regions.state("eu"))?;
-    regions.start_sidecar("eu")?;
-    let us = jetstream_of(&regions.us).await?;
-    for number in 1_001..1_500 {
-        let body = format!("{{\"n\":{number}}}");
-        us.publish("orders.more", body.into()).await?.await?;
-    }
-    let read = causeway_tests::regions::read_numbers(&regions.eu, TARGET, 1_500);
-    let numbers = tokio::time::timeout(DEADLINE, read).await??;
-    ensure!(
-        numbers.iter().copied().eq(0..1_500),
-        "not each once in order: {numbers:?}"
-    );
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_certificate_of_another_region_is_refused() -> Result<()> {
     let setup = Setup {
         eu_certificate: "us",

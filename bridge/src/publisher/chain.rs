@@ -3,7 +3,7 @@
 //! Where the route alone writes, every publish expects the sequence that the one before it takes
 //! (`Nats-Expected-Last-Sequence`). When one fails, all behind it fail too, so that the stored records
 //! are a prefix however many are under way. The server stores that header with the record; this is
-//! the price of a target without fast ingest. Where others write too, one publish is under way.
+//! the price of a target without fast ingest. Where others write too, or have been seen to, one publish is under way.
 
 use causeway_proto::id::TargetSeq;
 use causeway_proto::run::{Run, RunEnd, RunResult};
@@ -28,23 +28,14 @@ struct Answers {
 }
 
 impl Publisher {
-    pub(super) async fn publish_chain(
-        &mut self,
-        run: &Run,
-        generation: u64,
-        limit: u32,
-    ) -> RunResult {
-        let window = if self.mode == ApplyMode::Chain {
-            WINDOW.min(limit)
-        } else {
-            1
-        };
+    pub(super) async fn publish_chain(&mut self, run: &Run, generation: u64) -> RunResult {
+        let base = run.expected_last.filter(|_| self.mode == ApplyMode::Chain);
+        let window = base.map_or(1, |_| WINDOW);
         let batch = format!("{:x}", self.runs);
         let mut answers = Answers::default();
         let mut sent = 0u32;
         let mut cut = None;
         for record in run.records() {
-            let base = run.expected_last.filter(|_| self.mode == ApplyMode::Chain);
             let expected = base.map(|last| TargetSeq(last.0 + u64::from(sent)));
             let headers = match self.stamp.prepare(&record, &self.traits, expected) {
                 Prepared::Publish(headers) => headers,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use async_nats::{AuthError, ConnectOptions};
 use causeway_config::address::NatsAuth;
 use causeway_config::plan::RegionPlan;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ pub(crate) async fn control(
     own: &RegionPlan,
     told: Option<watch::Sender<ConnectionStatus>>,
 ) -> anyhow::Result<Control> {
-    let mut options = async_nats::ConnectOptions::new()
+    let mut options = signing_in(own)?
         .name("causeway-control")
         .retry_on_initial_connect()
         .require_tls(own.nats.requires_tls())
@@ -30,13 +31,6 @@ pub(crate) async fn control(
             note_control(&told, &event);
             std::future::ready(())
         });
-    }
-    if let Some(creds) = &own.nats.creds {
-        let path = creds.as_path();
-        options = options
-            .credentials_file(path)
-            .await
-            .with_context(|| format!("read the credentials {}", path.display()))?;
     }
     if let Some(tls) = &own.nats.tls {
         if let Some(ca) = &tls.ca {
@@ -67,6 +61,27 @@ pub(crate) async fn control(
         .await
         .context("set up the control connection")?;
     Ok(Control::new(client, own.nats.domain.as_deref()))
+}
+
+/// Reads the credentials anew for each connection, as the data connections do: they can be renewed in place. What
+/// cannot be used from the start is an error.
+fn signing_in(own: &RegionPlan) -> anyhow::Result<ConnectOptions> {
+    let Some(creds) = &own.nats.creds else {
+        return Ok(ConnectOptions::new());
+    };
+    let path = creds.as_path().to_owned();
+    nats::prove_with_creds(&path, b"")
+        .map_err(anyhow::Error::msg)
+        .context("read the credentials")?;
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let proof = nats::prove_with_creds(&path, &nonce);
+        let auth = proof.map(|(jwt, signature)| {
+            let mut auth = async_nats::Auth::new();
+            (auth.jwt, auth.signature) = (Some(jwt), Some(signature));
+            auth
+        });
+        std::future::ready(auth.map_err(AuthError::new))
+    }))
 }
 
 /// Settings of a data connection.

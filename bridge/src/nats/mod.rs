@@ -63,5 +63,6 @@ pub use client::{Client, Reply, Slot, Stale, Writer};
 pub use error::{ConnectError, ConnectErrorKind, RequestError};
 pub use frame::{InvalidSubject, append_number, append_publish};
 pub use options::{Auth, DEFAULT_PORT, InvalidServerAddr, Options, ServerAddr, TlsOptions};
+pub use proof::prove_with_creds;
 pub use state::{Predecessor, ServerInfo, State};
 pub use subscription::{Event, Subscription};

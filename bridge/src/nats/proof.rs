@@ -40,31 +40,38 @@ pub(super) fn prove(auth: &Auth, nonce: &str) -> Result<Proof, String> {
             ..Proof::default()
         },
         Auth::NkeySeed(seed) => {
-            let (public, sig) = sign(seed, nonce)?;
+            let (public, signature) = sign(seed, nonce.as_bytes())?;
             Proof {
                 nkey: Some(public),
-                sig: Some(sig),
+                sig: Some(URL_SAFE_NO_PAD.encode(signature)),
                 ..Proof::default()
             }
         }
         Auth::CredsFile(path) => {
-            let (jwt, seed) = read_creds(path)?;
-            let (_, sig) = sign(&seed, nonce)?;
+            let (jwt, signature) = prove_with_creds(path, nonce.as_bytes())?;
             Proof {
                 jwt: Some(jwt),
-                sig: Some(sig),
+                sig: Some(URL_SAFE_NO_PAD.encode(signature)),
                 ..Proof::default()
             }
         }
     })
 }
 
+/// The user's JWT in a `.creds` file, and the signature of `nonce` with its seed. An error says, for a person, what of
+/// the file is unusable.
+pub fn prove_with_creds(path: &Path, nonce: &[u8]) -> Result<(String, Vec<u8>), String> {
+    let (jwt, seed) = read_creds(path)?;
+    let (_, signature) = sign(&seed, nonce)?;
+    Ok((jwt, signature))
+}
+
 /// Public key and signature of `nonce`.
-fn sign(seed: &str, nonce: &str) -> Result<(String, String), String> {
+fn sign(seed: &str, nonce: &[u8]) -> Result<(String, Vec<u8>), String> {
     let unusable = |error| format!("the nkey seed cannot be used: {error}");
     let pair = KeyPair::from_seed(seed.trim()).map_err(unusable)?;
-    let signature = pair.sign(nonce.as_bytes()).map_err(unusable)?;
-    Ok((pair.public_key(), URL_SAFE_NO_PAD.encode(signature)))
+    let signature = pair.sign(nonce).map_err(unusable)?;
+    Ok((pair.public_key(), signature))
 }
 
 fn read_creds(path: &Path) -> Result<(String, String), String> {

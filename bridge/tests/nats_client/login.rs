@@ -76,34 +76,67 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, nats: &str) -> String {
     format!("{body}.{signature}")
 }
 
+/// An operator, an account and the system's: what signs users' JWTs, and a server that believes them.
+pub(crate) struct Authority {
+    operator: KeyPair,
+    account: KeyPair,
+    system: KeyPair,
+}
+
+const LIMITS: &str = r#""subs":-1,"data":-1,"payload":-1"#;
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        Self {
+            operator: KeyPair::new_operator(),
+            account: KeyPair::new_account(),
+            system: KeyPair::new_account(),
+        }
+    }
+
+    /// Configuration of a server that lets this account's users in, but for those of the revoked keys.
+    pub(crate) fn config(&self, revoked: &[&KeyPair]) -> String {
+        let revoked: Vec<_> = revoked
+            .iter()
+            .map(|user| format!(r#""{}":4000000000"#, user.public_key()))
+            .collect();
+        let claims = |revoked: &str| {
+            format!(
+                r#"{{"limits":{{{LIMITS},"imports":-1,"exports":-1,"wildcards":true,"conn":-1,
+                "leaf":-1}},"revocations":{{{revoked}}},"type":"account","version":2}}"#
+            )
+        };
+        let operator = r#"{"type":"operator","version":2}"#;
+        let operator = jwt(&self.operator, &self.operator, operator);
+        let account = jwt(&self.operator, &self.account, &claims(&revoked.join(",")));
+        let system = jwt(&self.operator, &self.system, &claims(""));
+        format!(
+            "operator: {operator}\nsystem_account: {1}\nresolver: MEMORY\n\
+             resolver_preload: {{ {0}: {account}, {1}: {system} }}",
+            self.account.public_key(),
+            self.system.public_key()
+        )
+    }
+
+    /// A `.creds` file of a user.
+    pub(crate) fn creds(&self, user: &KeyPair) -> String {
+        let claims = format!(r#"{{{LIMITS},"type":"user","version":2}}"#);
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            jwt(&self.account, user, &claims),
+            user.seed().unwrap()
+        )
+    }
+}
+
 #[test]
 fn creds_file() {
     run(async {
-        let (operator, user) = (KeyPair::new_operator(), KeyPair::new_user());
-        let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
-        let limits = r#""subs":-1,"data":-1,"payload":-1"#;
-        let operator_jwt = jwt(&operator, &operator, r#"{"type":"operator","version":2}"#);
-        let account_claims = format!(
-            r#"{{"limits":{{{limits},"imports":-1,"exports":-1,"wildcards":true,"conn":-1,
-            "leaf":-1}},"type":"account","version":2}}"#
-        );
-        let account_jwt = jwt(&operator, &account, &account_claims);
-        let system_jwt = jwt(&operator, &system, &account_claims);
-        let user_claims = format!(r#"{{{limits},"type":"user","version":2}}"#);
-        let user_jwt = jwt(&account, &user, &user_claims);
-        let config = format!(
-            "operator: {operator_jwt}\nsystem_account: {1}\nresolver: MEMORY\n\
-             resolver_preload: {{ {0}: {account_jwt}, {1}: {system_jwt} }}",
-            account.public_key(),
-            system.public_key()
-        );
-        let creds = format!(
-            "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
-            user.seed().unwrap()
-        );
+        let (authority, user) = (Authority::new(), KeyPair::new_user());
+        let creds = authority.creds(&user);
         let write = |dir: &Path| std::fs::write(dir.join("user.creds"), &creds).unwrap();
-        let server = Server::with(&config, write).await;
+        let server = Server::with(&authority.config(&[]), write).await;
         let file = |name: &str| Auth::CredsFile(server.dir().join(name));
         connects(&server.url(), file("user.creds"), TlsOptions::default()).await;
         let missing = refused(&server.url(), file("none"), TlsOptions::default()).await;

@@ -8,6 +8,7 @@
 mod connection;
 mod fence;
 mod login;
+mod renewed;
 mod server;
 
 use std::future::Future;

@@ -28,12 +28,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         let port = causeway::demo::server::free_port().unwrap();
-        let path = dir.path().display().to_string();
-        let config = config.replace("@DIR@", &path);
-        let text = format!(
-            "listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{path}/js\" }}\n{config}\n"
-        );
-        std::fs::write(dir.path().join("server.conf"), text).unwrap();
+        write_config(dir.path(), port, config);
         let child = spawn(dir.path()).await;
         Self { child, dir, port }
     }
@@ -46,6 +41,11 @@ impl Server {
         self.dir.path()
     }
 
+    /// What it is configured as from its next start on.
+    pub(crate) fn configure(&self, config: &str) {
+        write_config(self.dir(), self.port, config);
+    }
+
     /// Ends the server as `kill -9` does.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -55,6 +55,14 @@ impl Server {
     pub(crate) async fn restart(&mut self) {
         self.child = spawn(self.dir.path()).await;
     }
+}
+
+fn write_config(dir: &Path, port: u16, config: &str) {
+    let path = dir.display().to_string();
+    let config = config.replace("@DIR@", &path);
+    let text =
+        format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{path}/js\" }}\n{config}\n");
+    std::fs::write(dir.join("server.conf"), text).unwrap();
 }
 
 async fn spawn(dir: &Path) -> Child {

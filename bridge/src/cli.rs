@@ -7,12 +7,14 @@ mod reload;
 mod route;
 mod sidecar;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use causeway_config::{Loaded, load};
 use causeway_proto::id::RegionId;
 use clap::{Parser, Subcommand};
+
+use crate::certs;
 
 pub use self::route::RouteArgs;
 pub use self::sidecar::SidecarArgs;
@@ -76,14 +78,17 @@ pub enum Command {
     },
     /// May a record travel, and by which rule? Exit status 0 yes, 1 no
     Explain(explain::ExplainArgs),
-    /// Make a private authority and a certificate for each region, for a first try
+    /// Make a private authority and a certificate for each region that has none yet, for a first try
     Certs {
         /// The fleet file
         #[arg(long)]
         config: PathBuf,
-        /// Where to write them
+        /// Where they are, or are to be
         #[arg(long)]
         out: PathBuf,
+        /// Make that region's certificate and key anew, with the authority that is there
+        #[arg(long, value_name = "REGION")]
+        renew: Option<String>,
     },
     /// List, pause, resume or move the routes of a running sidecar
     Route(RouteArgs),
@@ -99,7 +104,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let Some(loaded) = read(&config) else {
                 return Ok(EXIT_USAGE.into());
             };
-            let Some(region) = known_region(&loaded, &region) else {
+            let Some(region) = known_region(&loaded, "--region", &region) else {
                 return Ok(EXIT_USAGE.into());
             };
             for warning in &loaded.warnings {
@@ -116,7 +121,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(EXIT_USAGE.into());
             };
             let region = match region {
-                Some(name) => match known_region(&loaded, &name) {
+                Some(name) => match known_region(&loaded, "--region", &name) {
                     Some(region) => Some(region),
                     None => return Ok(EXIT_USAGE.into()),
                 },
@@ -130,19 +135,42 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             explain::run(&loaded, &args)
         }
-        Command::Certs { config, out } => {
+        Command::Certs { config, out, renew } => {
             let Some(loaded) = read(&config) else {
                 return Ok(EXIT_USAGE.into());
             };
-            let regions: Vec<_> = loaded.plan.regions().iter().map(|r| r.id.clone()).collect();
-            for path in crate::certs::generate(loaded.plan.fleet(), &regions, &out)? {
-                println!("{}", path.display());
-            }
-            Ok(ExitCode::SUCCESS)
+            let renew = match renew {
+                Some(name) => match known_region(&loaded, "--renew", &name) {
+                    Some(region) => Some(region),
+                    None => return Ok(EXIT_USAGE.into()),
+                },
+                None => None,
+            };
+            certificates(&loaded, &out, renew.as_ref())
         }
         Command::Route(args) => route::run(&args),
         Command::Reload(args) => reload::run(&args),
     }
+}
+
+fn certificates(loaded: &Loaded, out: &Path, renew: Option<&RegionId>) -> anyhow::Result<ExitCode> {
+    let fleet = loaded.plan.fleet();
+    let made = match renew {
+        Some(region) => certs::renew(fleet, region, out)?,
+        None => {
+            let regions: Vec<_> = loaded.plan.regions().iter().map(|r| r.id.clone()).collect();
+            certs::generate(fleet, &regions, out)?
+        }
+    };
+    for path in made.written {
+        println!("{}", path.display());
+    }
+    for region in made.kept {
+        eprintln!(
+            "{region}: certificate and key are there and stay; --renew {region} makes new ones"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn demo(seconds: u64, json: bool) -> anyhow::Result<ExitCode> {
@@ -158,7 +186,7 @@ fn demo(seconds: u64, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a fleet file, or prints everything that is wrong with it.
-fn read(path: &std::path::Path) -> Option<Loaded> {
+fn read(path: &Path) -> Option<Loaded> {
     match load(path) {
         Ok(loaded) => Some(loaded),
         Err(errors) => {
@@ -168,7 +196,7 @@ fn read(path: &std::path::Path) -> Option<Loaded> {
     }
 }
 
-fn known_region(loaded: &Loaded, name: &str) -> Option<RegionId> {
+fn known_region(loaded: &Loaded, flag: &str, name: &str) -> Option<RegionId> {
     let found = loaded
         .plan
         .regions()
@@ -181,10 +209,7 @@ fn known_region(loaded: &Loaded, name: &str) -> Option<RegionId> {
             .iter()
             .map(|r| r.id.as_str())
             .collect();
-        eprintln!(
-            "--region: found {name:?}, wanted one of {}",
-            known.join(", ")
-        );
+        eprintln!("{flag}: found {name:?}, wanted one of {}", known.join(", "));
     }
     found.map(|region| region.id.clone())
 }

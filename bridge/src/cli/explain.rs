@@ -31,8 +31,8 @@ pub struct ExplainArgs {
 /// Prints the rule. Exit status 0: it may travel; 1: it may not.
 pub(super) fn run(loaded: &Loaded, args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let (Some(from), Some(to)) = (
-        super::known_region(loaded, &args.from),
-        super::known_region(loaded, &args.to),
+        super::known_region(loaded, "--from", &args.from),
+        super::known_region(loaded, "--to", &args.to),
     ) else {
         return Ok(super::EXIT_USAGE.into());
     };

@@ -38,7 +38,7 @@ pub(super) fn address(args: &SidecarArgs) -> anyhow::Result<Option<String>> {
     let Some(loaded) = super::read(config) else {
         return Ok(None);
     };
-    let Some(region) = super::known_region(&loaded, region) else {
+    let Some(region) = super::known_region(&loaded, "--region", region) else {
         return Ok(None);
     };
     let admin = loaded.plan.region(&region).map(|region| region.admin);

@@ -124,6 +124,11 @@ impl Control {
         Self { client, prefix }
     }
 
+    /// Largest message, headers included, that the server takes.
+    pub fn payload_len_max(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
     /// Describes a stream.
     pub async fn stream(&self, name: &str) -> Result<StreamInfo, ControlError> {
         let subject = format!("STREAM.INFO.{name}");

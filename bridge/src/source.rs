@@ -5,6 +5,7 @@
 //! stand is our own knowledge, and after anything unexpected (server restarted, consumer lost, a
 //! delivery missing) it is made anew right behind the last record.
 
+mod aside;
 mod block;
 mod finder;
 mod judge;

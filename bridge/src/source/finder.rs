@@ -1,15 +1,10 @@
-//! Questions about a source stream: what it is now, where to start, and keeping records aside.
+//! Questions about a source stream: what it is now, and where to start.
 
-use causeway_proto::frame::Rejected;
-use causeway_proto::id::{Position, RouteName, SourceSeq, StoredAt};
+use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use causeway_proto::resume::SourceFacts;
-use serde_json::json;
 
 use crate::command::SeekTo;
 use crate::control::{Control, ControlError};
-
-/// Where rejected records are kept, in their own region.
-const REJECTED_STREAM: &str = "CAUSEWAY_REJECTED";
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +20,8 @@ pub struct Found {
 /// Asks about one stream. Cheap to make.
 #[derive(Debug, Clone)]
 pub struct Finder {
-    control: Control,
-    stream: String,
+    pub(super) control: Control,
+    pub(super) stream: String,
 }
 
 impl Finder {
@@ -36,9 +31,18 @@ impl Finder {
 
     /// The stream's facts, what stands at `position`, and where `start` comes to.
     pub async fn find(&self, position: Position, start: Option<SeekTo>) -> Result<Found, String> {
-        self.try_find(position, start)
-            .await
-            .map_err(|why| why.to_string())
+        let found = self.try_find(position, start).await;
+        let found = found.map_err(|why| why.to_string())?;
+        let last = found.facts.last_seq;
+        match found.first {
+            // What lies in between is not wanted, and what would come there is not known yet.
+            Some(behind) if behind > last => Err(format!(
+                "sequence {} is not there yet: stream {} ends at {last}",
+                behind.0 + 1,
+                self.stream
+            )),
+            _ => Ok(found),
+        }
     }
 
     async fn try_find(
@@ -85,7 +89,7 @@ impl Finder {
         match self.control.record(&self.stream, position.seq.0).await? {
             Some(record) if record.at == position => Ok(next),
             _ => {
-                self.first_since(position.stored_at.0 + 1, first, last)
+                self.first_since(position.stored_at.0.saturating_add(1), first, last)
                     .await
             }
         }
@@ -103,70 +107,4 @@ impl Finder {
         }
         Ok(low.max(1))
     }
-
-    /// Copies a record that the target refused into [`REJECTED_STREAM`] of this region. The message
-    /// is the original payload; what it was and why it is here stand in headers.
-    pub async fn keep_aside(&self, route: &RouteName, rejected: &Rejected) -> Result<(), String> {
-        self.try_keep_aside(route, rejected)
-            .await
-            .map_err(|why| why.to_string())
-    }
-
-    async fn try_keep_aside(
-        &self,
-        route: &RouteName,
-        rejected: &Rejected,
-    ) -> Result<(), ControlError> {
-        let seq = rejected.at.seq.0;
-        let Some(record) = self.control.record(&self.stream, seq).await? else {
-            return Ok(()); // it left the source meanwhile: there is nothing to keep
-        };
-        self.ensure_stream().await?;
-        let mut headers = async_nats::HeaderMap::new();
-        for (name, value) in [
-            ("Causeway-Rejected-Stream", self.stream.clone()),
-            ("Causeway-Rejected-Sequence", seq.to_string()),
-            ("Causeway-Rejected-Subject", record.subject.clone()),
-            ("Causeway-Rejected-Code", rejected.code.to_string()),
-            ("Causeway-Rejected-Reason", plain(&rejected.reason)),
-            (
-                "Causeway-Rejected-Headers",
-                plain(&String::from_utf8_lossy(&record.headers)),
-            ),
-            (
-                "Nats-Msg-Id",
-                format!("{route}.{seq}.{}", rejected.at.stored_at),
-            ),
-        ] {
-            headers.insert(name, value.as_str());
-        }
-        let subject = format!("{REJECTED_STREAM}.{route}");
-        self.control.store(subject, headers, record.payload).await
-    }
-
-    async fn ensure_stream(&self) -> Result<(), ControlError> {
-        match self.control.stream(REJECTED_STREAM).await {
-            Err(why) if why.is_missing() => {
-                let config = json!({
-                    "name": REJECTED_STREAM,
-                    "description": "Records that a target refused, kept by Causeway",
-                    "subjects": [format!("{REJECTED_STREAM}.>")],
-                    "storage": "file",
-                    "retention": "limits",
-                    "max_age": 0,
-                    "allow_direct": true,
-                });
-                self.control.create_stream(&config).await.map(|_| ())
-            }
-            found => found.map(|_| ()),
-        }
-    }
-}
-
-/// A header value on one line of ASCII.
-fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(char::escape_default)
-        .take(2048)
-        .collect()
 }

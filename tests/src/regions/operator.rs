@@ -1,12 +1,15 @@
 //! What an operator does to a fleet that runs: changes its file, sends signals, asks admin addresses.
 
+use std::process::{Command, Output};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::{DEADLINE, TwoRegions};
+use super::{DEADLINE, TwoRegions, causeway_binary};
 
 impl TwoRegions {
     /// Replaces the one place of the fleet file where `old` stands.
@@ -38,6 +41,14 @@ impl TwoRegions {
     pub async fn reload(&self, region: &str) -> Result<(u16, Value)> {
         let (status, body) = self.ask(region, "POST /reload").await?;
         Ok((status, serde_json::from_str(&body)?))
+    }
+
+    /// What `causeway route` says, asked with these arguments.
+    pub async fn route(&self, region: &str, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new(causeway_binary()?);
+        command.arg("route").arg("--config").arg(self.fleet());
+        command.args(["--region", region]).args(args);
+        Ok(spawn_blocking(move || command.output()).await??)
     }
 
     /// Waits until a sidecar's status is as wanted. Its address says no more than how things stand, so it

@@ -87,6 +87,18 @@ impl Bucket {
         }
     }
 
+    /// As [`take`](Self::take), for what passes whatever the level is: it leaves a debt of a burst at most, so that what
+    /// waits for the bucket waits no longer than for two.
+    pub fn take_ahead(&mut self, now: Duration, bytes: u64) {
+        self.refill(now);
+        self.over = 0;
+        if self.rate.is_some() {
+            let taken = (i128::from(bytes) * BYTE).min(self.level + self.burst);
+            self.level -= taken.max(0);
+            self.on_its_way += taken.max(0);
+        }
+    }
+
     /// All that was taken has passed by now.
     pub fn settle(&mut self, now: Duration) {
         if self.on_its_way > 0 {

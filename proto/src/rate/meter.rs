@@ -75,6 +75,10 @@ pub enum CapState {
     Reached,
 }
 
+/// The beginning of 2026. A machine without a battery for its clock begins in 1970 and learns the date later; an earlier
+/// time says nothing of the month.
+const CLOCK_IS_SET: Duration = Duration::from_secs(20_454 * 86_400);
+
 /// Counts a link's bytes by the month. Times are since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Meter {
@@ -95,6 +99,10 @@ impl Meter {
     /// So many bytes left since the last look. `month_began`: when the month of `now` did. Bytes between the
     /// last look and the beginning of a month count for the new one: there is a second of them at most.
     pub fn handle_sent(&mut self, now: Duration, month_began: Duration, bytes: u64) {
+        if now < CLOCK_IS_SET {
+            self.usage.bytes = self.usage.bytes.saturating_add(bytes);
+            return;
+        }
         if month_began > self.usage.looked_at {
             self.usage.bytes = 0;
         }
@@ -126,7 +134,7 @@ mod tests {
     };
 
     fn days(days: u64) -> Duration {
-        Duration::from_secs(days * DAY)
+        CLOCK_IS_SET + Duration::from_secs(days * DAY)
     }
 
     #[test]
@@ -177,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_not_set_yet_begins_no_month() {
+        let mut meter = Meter::new(Usage::default());
+        meter.handle_sent(days(40), days(31), 900);
+        meter.handle_sent(Duration::from_secs(5), Duration::ZERO, 20);
+        meter.handle_sent(days(41), days(31), 1);
+        assert_eq!(meter.usage().bytes, 921);
+    }
+
+    #[test]
     fn what_is_remembered_has_its_bytes() {
         let usage = Usage {
             bytes: 0x0102,
@@ -204,7 +221,8 @@ mod tests {
             sent in prop::collection::vec((1_u64..DAY, 0_u64..1000, any::<bool>()), 1..200),
         ) {
             let month = |second: u64| second / (30 * DAY);
-            let (mut meter, mut second) = (Meter::new(Usage::default()), 30 * DAY);
+            // 2026-01-07, from where on 30 days are a month.
+            let (mut meter, mut second) = (Meter::new(Usage::default()), 682 * 30 * DAY);
             let mut months = std::collections::BTreeMap::<u64, u64>::new();
             for (step, bytes, restarts) in sent {
                 second += step;

@@ -265,7 +265,11 @@ impl<P> Shaper<P> {
             }
             let buckets = [&flow.pace, &link.bucket, &self.host];
             link.gather.pass(now, buckets);
-            flow.pace.take(now, bytes);
+            if bytes > SMALL {
+                flow.pace.take(now, bytes);
+            } else {
+                flow.pace.take_ahead(now, bytes);
+            }
             link.bucket.take(now, bytes);
             self.host.take(now, bytes);
             return self.release(turn);

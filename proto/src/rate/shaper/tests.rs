@@ -97,6 +97,28 @@ fn small_packets_do_not_starve_large_ones() {
     assert!(share(&left, flows[1].0) > 200_000);
 }
 
+/// Acks of a fast backlog can be more than what a controller allows the other direction; data there must not wait for
+/// all of them.
+#[test]
+fn small_packets_above_the_pace_hold_up_a_large_one_for_a_moment_only() {
+    let ms = Duration::from_millis;
+    let mut shaper = Shaper::new(None, Duration::ZERO);
+    let link = shaper.add_link(Duration::ZERO, None, MTU);
+    let flow = shaper.add_flow(Duration::ZERO, link);
+    shaper.set_pace(Duration::ZERO, flow, Some(100_000));
+    for at in 0..60_000 {
+        shaper.push(flow, 100, 100);
+        assert!(matches!(shaper.poll(ms(at)), Step::Send(_, 100)));
+        shaper.settle(ms(at));
+    }
+    shaper.push(flow, MTU, MTU);
+    let Step::Wait(until) = shaper.poll(ms(60_000)) else {
+        panic!("the pace is used up");
+    };
+    assert!(until < ms(60_500), "{until:?}");
+    assert!(matches!(shaper.poll(until), Step::Send(_, MTU)));
+}
+
 #[test]
 fn what_a_removed_flow_had_waiting_goes_with_it() {
     let mut shaper = Shaper::new(None, Duration::ZERO);

@@ -123,6 +123,12 @@ number!(
     /// Incarnation of a source stream, raised by the source's bridge (see [`crate::resume`]).
     Epoch, u32
 );
+impl Epoch {
+    /// The epoch after this one.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
 number!(
     /// A lane: the ordered channel of one route in one session. Numbered by the source side, never reused in a session.
     LaneId, u32

@@ -25,6 +25,10 @@ pub const DETAIL_LEN_MAX: usize = 256;
 /// credit stay far below: at a million records a second, 2^62 is 146,000 years away.
 pub const VARINT_MAX: u64 = (1 << 62) - 1;
 
+/// Highest epoch that a peer is believed. An epoch counts the incarnations of a stream and an operator's seeks; who took
+/// over the highest number of its 32 bits could count no further.
+pub const EPOCH_MAX: u32 = 1 << 31;
+
 /// Longest subject. nats-server keeps the length of a stored subject in 16 bits.
 pub const SUBJECT_LEN_MAX: usize = u16::MAX as usize;
 

@@ -5,7 +5,9 @@
 //! restored or rolled back counts its sequences anew. This is the one place
 //! where an incarnation is judged: a position without a name, such as the end of a gap, proves nothing.
 
-use crate::id::{Epoch, Position, SourceSeq};
+use crate::error::PeerMisbehaved;
+use crate::id::{Epoch, LaneId, Position, SourceSeq};
+use crate::limits::EPOCH_MAX;
 
 /// What the source's bridge learnt of its stream just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +99,19 @@ pub fn read_from(
     }
 }
 
+/// Refuses a peer's epoch that no source can have counted to.
+pub(crate) fn check_epoch(lane: LaneId, epoch: Epoch) -> Result<(), PeerMisbehaved> {
+    if epoch.0 > EPOCH_MAX {
+        return Err(PeerMisbehaved::EpochTooHigh { lane, epoch });
+    }
+    Ok(())
+}
+
 /// Reads another incarnation. Its first records are new even to a route that began in the middle.
 fn start_over(known: Epoch, beginning: Beginning, from: SourceSeq) -> ReadFrom {
     let follows = SourceSeq(from.0.saturating_sub(1));
     ReadFrom {
-        epoch: Epoch(known.0 + 1),
+        epoch: known.next(),
         follows,
         started_over: true,
         beginning: Beginning {
@@ -252,6 +262,18 @@ mod tests {
                 (Epoch(2), SourceSeq(5), true)
             );
         }
+    }
+
+    #[test]
+    fn a_peers_epoch_leaves_room_to_count_on() {
+        let epoch = |number| check_epoch(LaneId(1), Epoch(number));
+        assert_eq!(epoch(EPOCH_MAX), Ok(()));
+        let too_high = PeerMisbehaved::EpochTooHigh {
+            lane: LaneId(1),
+            epoch: Epoch(u32::MAX),
+        };
+        assert_eq!(epoch(u32::MAX), Err(too_high));
+        assert_eq!(Epoch(u32::MAX).next(), Epoch(u32::MAX));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a person asks for, what a person sees, and what is kept aside for one.
 
 use causeway_proto::frame::{Frame, LaneCloseReason, Rejected};
-use causeway_proto::id::{Epoch, Position, SourceSeq};
+use causeway_proto::id::{Position, SourceSeq};
 use tokio::time::Instant;
 
 use super::{Outbound, RETRY};
@@ -51,7 +51,7 @@ impl Outbound {
                 let first = found.first.unwrap_or_default();
                 self.end_lane(LaneCloseReason::Rewind, "an operator seeks")
                     .await;
-                self.memory.now.epoch = Epoch(self.memory.now.epoch.0 + 1);
+                self.memory.now.epoch = self.memory.now.epoch.next();
                 self.memory.now.first = Some(first);
                 self.memory.now.sought = true;
                 self.memory.now.watermark = Position {

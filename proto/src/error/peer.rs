@@ -1,7 +1,7 @@
 //! Errors of a peer whose bytes are legal.
 
 use super::CloseReason;
-use crate::id::{BatchSeq, FleetName, LaneId, RegionId, SourceSeq};
+use crate::id::{BatchSeq, Epoch, FleetName, LaneId, RegionId, SourceSeq};
 
 /// Legal bytes at the wrong time: the peer, or a fault of its memory, broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,14 @@ pub enum PeerMisbehaved {
     /// A batch of an epoch other than the lane's.
     #[error("batch of another epoch on lane {0}")]
     WrongEpoch(LaneId),
+    /// An epoch so high that no source counted to it: taken over, it would leave none to count on with.
+    #[error("epoch {epoch} on lane {lane} was never counted to")]
+    EpochTooHigh {
+        /// The lane.
+        lane: LaneId,
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// The outcomes of an ack do not add up to the records it covers.
     #[error("outcomes of lane {0} do not add up to the records acknowledged")]
     OutcomesUnbalanced(LaneId),

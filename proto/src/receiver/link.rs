@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::resume::check_epoch;
 
 impl Receiver {
     /// The source opens a lane. It is answered when the target's state is known.
@@ -88,6 +89,7 @@ impl Receiver {
         epoch: Epoch,
         batch: &PlainBatch,
     ) -> Result<(), PeerMisbehaved> {
+        check_epoch(lane, epoch)?;
         if let Some(expected) = self.follows {
             if self.retained.back().is_some_and(|last| last.epoch != epoch) {
                 return Err(PeerMisbehaved::WrongEpoch(lane));

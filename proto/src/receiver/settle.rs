@@ -47,22 +47,31 @@ impl Receiver {
             let Some(head) = self.retained.front() else {
                 return;
             };
-            let Some(Ok(record)) = head.batch.iter().nth(head.done as usize) else {
-                return;
-            };
-            let position = Position {
-                seq: record.seq,
-                stored_at: record.stored_at,
-            };
-            if self.is_denied(record.subject) {
-                self.outcome(|outcomes| outcomes.denied += 1);
-            } else if self.applied.skip > 0 {
-                self.applied.skip -= 1;
-                self.outcome(|outcomes| outcomes.duplicate += 1);
-            } else {
-                return;
+            // In one go: to find a record in a batch takes a walk from its first.
+            let (mut denied, mut duplicate, mut last) = (0, 0, None);
+            let records = head.batch.iter().map_while(Result::ok);
+            for record in records.skip(head.done as usize) {
+                if self.is_denied(record.subject) {
+                    denied += 1;
+                } else if duplicate < self.applied.skip {
+                    duplicate += 1;
+                } else {
+                    break;
+                }
+                last = Some(Position {
+                    seq: record.seq,
+                    stored_at: record.stored_at,
+                });
             }
-            self.pass(position);
+            let Some(position) = last else {
+                return;
+            };
+            self.applied.skip -= duplicate;
+            self.outcome(|outcomes| {
+                outcomes.denied += denied;
+                outcomes.duplicate += duplicate;
+            });
+            self.pass(position, denied + duplicate);
         }
     }
 
@@ -80,11 +89,11 @@ impl Receiver {
         }
     }
 
-    /// One record at the head has its outcome.
-    fn pass(&mut self, position: Position) {
+    /// So many records at the head have their outcome; the last of them is at `position`.
+    fn pass(&mut self, position: Position, count: u64) {
         self.applied.at = Some(position);
         if let Some(head) = self.retained.front_mut() {
-            head.done += 1;
+            head.done += u32::try_from(count).unwrap_or(u32::MAX);
         }
         self.finish_whole_batches();
         self.save(false); // reconciling begins from here, or it would count what was passed again
@@ -197,7 +206,7 @@ impl Receiver {
     /// The record at the head is kept aside.
     pub(super) fn pass_rejected(&mut self, at: Position) {
         self.outcome(|outcomes| outcomes.rejected += 1);
-        self.pass(at);
+        self.pass(at, 1);
         self.save_before_going_on();
     }
 
@@ -207,7 +216,7 @@ impl Receiver {
             return;
         };
         self.outcome(|outcomes| outcomes.expired += 1);
-        self.pass(at);
+        self.pass(at, 1);
         if self.facts.is_some_and(|facts| !facts.evidence_stays) {
             self.save_before_going_on();
         }

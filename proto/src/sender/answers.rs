@@ -1,6 +1,7 @@
 //! What the target answers: where to resume, credit, what is settled, what it refused.
 
 use super::*;
+use crate::resume::check_epoch;
 
 impl Sender {
     /// The target named its resume point. `facts` describe the source stream at that point.
@@ -20,6 +21,7 @@ impl Sender {
                 });
             }
         }
+        check_epoch(resume.lane, resume.epoch)?;
         let from = read_from(self.epoch, beginning, resume.epoch, resume.after, facts);
         self.epoch = from.epoch;
         self.follows = from.follows;

@@ -76,6 +76,7 @@ pub fn take_over(old: &Plan, new: &Plan, here: &RegionId) -> Plan {
     for route in &mut plan.routes {
         if route.from == *here
             && let Some(from) = new.leg(&route.name, &route.to)
+            && from.from == *here
         {
             route.priority = from.priority;
         }
@@ -162,10 +163,12 @@ fn compare_routes(old: &Plan, new: &Plan, here: &RegionId, changes: &mut Changes
         }
     }
     for leg in old.routes.iter().filter(is_here) {
-        if new.leg(&leg.name, &leg.to).is_some() {
+        let section = format!("route.{}", leg.name);
+        if let Some(now) = new.leg(&leg.name, &leg.to) {
+            // One that is still here was compared above.
+            changes.restart(!is_here(&now), &section, "from");
             continue;
         }
-        let section = format!("route.{}", leg.name);
         match new.routes.iter().any(|other| other.name == leg.name) {
             true => changes.restart(true, &section, "to"),
             false => drop(changes.restart.insert(section)),

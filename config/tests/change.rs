@@ -174,3 +174,31 @@ fn what_was_taken_over_is_not_told_again_and_what_was_not_is() {
     let left = changes(&runs, &new, &us);
     assert_eq!((left.live, left.restart), (keys([]), keys(["link[0].mtu"])));
 }
+
+#[test]
+fn a_route_that_begins_elsewhere_now_is_told_where_it_began() {
+    let edits = [
+        (
+            "127.0.0.1:9466\"",
+            "127.0.0.1:9466\"\nlisten = \"0.0.0.0:7443\"",
+        ),
+        (
+            "[[class]]",
+            "[[link]]\nregions = [\"asia\", \"eu\"]\ndial = \"asia.example.com:7443\"\n[[class]]",
+        ),
+        (
+            "from = \"us\"\nto = [\"eu\", \"asia\"]",
+            "from = \"asia\"\nto = [\"eu\"]",
+        ),
+        ("\"normal\"", "\"bulk\""),
+    ];
+    let told = told("us", &edits).restart;
+    assert_eq!(told, keys(["route.orders.from", "route.orders.to"]));
+    let text = edits
+        .iter()
+        .fold(FLEET.to_owned(), |text, (old, new)| text.replace(old, new));
+    let us = RegionId::new("us").expect("a valid name");
+    let runs = take_over(&plan(FLEET), &plan(&text), &us);
+    let priorities: Vec<_> = runs.routes().iter().map(|leg| leg.priority).collect();
+    assert_eq!(priorities, [Some(Priority::Normal); 2]);
+}

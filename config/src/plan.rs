@@ -236,6 +236,24 @@ impl Plan {
         SubjectSet::new(filters).minimal()
     }
 
+    /// The subjects that a stream of a region is created with: what routes bring to it, and what others read from it
+    /// by filter, as applications there publish that. A filter that crosses another one stays out, for a server refuses
+    /// such a stream.
+    pub fn subjects_created(&self, region: &RegionId, stream: &StreamName) -> SubjectSet {
+        let arriving = self.subjects_arriving(region, stream);
+        let mut filters = arriving.filters().to_vec();
+        let legs = self.leaving(region).filter(|leg| leg.stream == *stream);
+        for filter in legs.flat_map(|leg| leg.subjects.filters()) {
+            let crosses = |other: &SubjectFilter| {
+                filter.overlaps(other) && !filter.is_subset_of(other) && !other.is_subset_of(filter)
+            };
+            if !filter.is_all() && !filters.iter().any(crosses) {
+                filters.push(filter.clone());
+            }
+        }
+        SubjectSet::new(filters).minimal()
+    }
+
     /// The residency rules.
     pub fn residency(&self) -> &ResidencyPolicy {
         &self.residency

@@ -254,7 +254,7 @@ fn judge(plan: &Plan, route: &RoutePlan) -> Judge {
 
 /// The configuration that a missing target is created with.
 fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
-    let subjects = plan.subjects_arriving(&route.to, &route.target);
+    let subjects = plan.subjects_created(&route.to, &route.target);
     let subjects: Vec<_> = subjects.filters().iter().map(ToString::to_string).collect();
     let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
     let limit = |limit: Option<u64>| limit.map_or_else(|| json!(-1), |limit| json!(limit));

@@ -160,7 +160,7 @@ async fn judge_creation(
     place: &str,
 ) -> Vec<String> {
     let mut findings = Vec::new();
-    for subject in plan.subjects_arriving(&route.to, &route.target).filters() {
+    for subject in plan.subjects_created(&route.to, &route.target).filters() {
         match subject_refusal(subject) {
             Some(why @ SubjectRefusal::TakesIn(_)) => findings.push(format!(
                 "warning: {place}: to be created with \"{subject}\": {why}"

@@ -29,6 +29,10 @@ pub struct Setup {
     pub target: Option<stream::Config>,
     /// Who dials whom.
     pub dials: Dials,
+    /// Further lines of both servers' configuration.
+    pub server: String,
+    /// `user:password@` of the sidecars at their servers.
+    pub login: &'static str,
 }
 
 /// Who dials whom. What does not get through is dropped without a word, as by a firewall.
@@ -55,6 +59,8 @@ impl Default for Setup {
             eu_certificate: "eu",
             target: None,
             dials: Dials::Forth,
+            server: String::new(),
+            login: "",
         }
     }
 }
@@ -118,8 +124,8 @@ subjects = ["orders.>", "pii.>"]
 {create}
 {route}
 "#,
-            us = self.us.url(),
-            eu = self.eu.url(),
+            us = self.us.url().replace("//", &format!("//{}", setup.login)),
+            eu = self.eu.url().replace("//", &format!("//{}", setup.login)),
             cert = setup.eu_certificate,
             route = setup.route,
         );
@@ -154,13 +160,14 @@ pub(super) async fn start_server(
     directory: &Path,
     name: &str,
     version: Option<&str>,
+    config: &str,
 ) -> Result<Server> {
     let version = version.map(str::to_owned);
     let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
     let binary = tokio::task::spawn_blocking(provide).await??;
     let directory = directory.join(name);
     std::fs::create_dir(&directory)?;
-    let config = Vec::new();
+    let config = vec![config.to_owned()];
     Ok(Server::start(ServerOptions {
         name: name.into(),
         binary,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_proto::id::RegionId;
-use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, TokioRuntime};
 use tokio::time::timeout;
 
 use super::connection::Session;
 use super::rate::Pace;
 use super::socket::{ShapedSocket, beginning};
 use super::tls::{Identity, TlsError};
-use super::transport::{PathHints, bind, transport};
+use super::transport::{PathHints, bind, endpoint, transport};
 
 /// Why a dial did not bring a session.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +180,7 @@ impl Dialer {
         let rate = self.hints.rate.get().unwrap_or(0);
         let socket = ShapedSocket::new(bind(any, rate)?, &self.hints.shaping, pace)?;
         let endpoint = Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            endpoint(self.hints.mtu),
             None,
             Arc::new(socket),
             Arc::new(TokioRuntime),

@@ -8,8 +8,7 @@ use std::time::Duration;
 use causeway_proto::error::CloseReason;
 use causeway_proto::id::RegionId;
 use quinn::{
-    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime,
-    TransportErrorCode,
+    Connection, ConnectionError, Endpoint, Incoming, ServerConfig, TokioRuntime, TransportErrorCode,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
@@ -21,7 +20,7 @@ use super::dialer::DialError;
 use super::rate::Pace;
 use super::socket::{ShapedSocket, beginning};
 use super::tls::{Identity, TlsError};
-use super::transport::{PathHints, bind, send_window, transport};
+use super::transport::{PathHints, bind, endpoint, send_window, transport};
 
 /// Handshakes that may be under way before further callers wait.
 const HANDSHAKES_MAX: usize = 256;
@@ -74,7 +73,7 @@ impl Listener {
         let shaping = hints.unwrap_or_default().shaping;
         let socket = ShapedSocket::new(bind(address, rate)?, &shaping, Pace::new(None, address))?;
         let endpoint = Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            endpoint(peers.values().filter_map(|(hints, _)| hints.mtu).max()),
             Some(config),
             Arc::new(socket),
             Arc::new(TokioRuntime),
@@ -110,7 +109,11 @@ impl Listener {
         let from = incoming.remote_address();
         // Who calls is known only after the handshake; the rate of its link is set then.
         let pace = Pace::new(None, from);
-        let Ok(config) = server_config(&self.identity, &PathHints::default(), &pace) else {
+        let hints = PathHints {
+            mtu: self.common_mtu(),
+            ..PathHints::default()
+        };
+        let Ok(config) = server_config(&self.identity, &hints, &pace) else {
             return;
         };
         let Ok(connecting) = beginning(&pace, || incoming.accept_with(Arc::new(config))) else {
@@ -146,6 +149,12 @@ impl Listener {
                 close(&connection, CloseReason::WrongRegion);
             }
         }
+    }
+
+    /// What every peer's path carries, where it is known of all.
+    fn common_mtu(&self) -> Option<u16> {
+        let all: Option<Vec<_>> = self.peers.values().map(|(hints, _)| hints.mtu).collect();
+        all?.into_iter().min()
     }
 
     fn identify(&self, connection: &Connection) -> Result<RegionId, IdentityError> {

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rate::{DeclaredRate, Pace, RateFactory};
@@ -103,6 +105,17 @@ pub fn transport(hints: &PathHints, pace: &Arc<Pace>) -> Arc<TransportConfig> {
         }
     }
     Arc::new(config)
+}
+
+/// quinn's settings for a socket over whose paths datagrams of `mtu` bytes may come.
+pub(super) fn endpoint(mtu: Option<u16>) -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    // A peer sends nothing larger than what we say that we take: what quinn says by itself fits Ethernet's 1,500 bytes.
+    if let Some(mtu) = mtu.filter(|mtu| u64::from(*mtu) > config.get_max_udp_payload_size()) {
+        let taken = config.max_udp_payload_size(mtu);
+        debug_assert!(taken.is_ok(), "an mtu is above 1200");
+    }
+    config
 }
 
 /// Bytes that a connection of that path may keep until they are acknowledged.

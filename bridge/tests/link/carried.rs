@@ -8,7 +8,9 @@ use causeway_proto::codec::{BatchHead, Codec};
 use causeway_proto::id::{BatchSeq, Epoch, LaneId, SourceSeq};
 use tokio::time::timeout;
 
-use crate::{Batches, DEADLINE, authority, connect, dialer, dialer_over, identity, listen, ping};
+use crate::{
+    Batches, DEADLINE, authority, connect, dialer, dialer_over, identity, listen, listen_over, ping,
+};
 
 #[tokio::test]
 async fn regions_of_one_fleet_connect_and_batches_arrive_whole() {
@@ -117,4 +119,20 @@ async fn frames_pass_while_nobody_takes_the_batches() {
         );
     }
     flood.abort();
+}
+
+/// Also above what Ethernet carries, and from the first packet on.
+#[tokio::test]
+async fn a_declared_mtu_holds_for_both_ends() {
+    let pki = authority("acme", &["us", "eu"]);
+    let path = || PathHints {
+        mtu: Some(4000),
+        ..PathHints::default()
+    };
+    let mut us = listen_over(identity("acme", "us", pki.path()), path());
+    let mut dialer = dialer_over(identity("acme", "eu", pki.path()), &us, path());
+    let (ours, theirs) = connect(&mut us, &mut dialer).await;
+    for session in [ours, theirs] {
+        assert_eq!(session.connection().stats().path.current_mtu, 4000);
+    }
 }

@@ -12,6 +12,7 @@
 
 mod chain;
 mod fast;
+mod hearing;
 mod stamp;
 
 use std::time::Duration;
@@ -106,26 +107,6 @@ impl Publisher {
     /// How records go in now.
     pub fn mode(&self) -> ApplyMode {
         self.mode
-    }
-
-    /// Whether the connection that was last announced still stands.
-    pub fn is_connected(&self) -> bool {
-        self.generation.is_some() && self.client.generation() == self.generation
-    }
-
-    /// Waits until the connection of a generation other than the last one stands.
-    pub async fn connected(&mut self) -> u64 {
-        loop {
-            match self.replies.next().await {
-                Some(Event::Up { generation, .. }) if self.generation != Some(generation) => {
-                    self.generation = Some(generation);
-                    return generation;
-                }
-                Some(Event::Down { .. }) => self.generation = None,
-                Some(_) => {}
-                None => std::future::pending().await, // shut down: nothing will come
-            }
-        }
     }
 
     /// Asks for the target's facts, creates it if it is missing and may be, and checks it.

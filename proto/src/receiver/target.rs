@@ -32,6 +32,18 @@ impl Receiver {
         };
     }
 
+    /// There is no connection to the target's server. A question under way there is given up; a run is
+    /// to be awaited before, as it brings home what was answered.
+    pub fn handle_disconnected(&mut self, now: Duration) {
+        if matches!(self.phase, Phase::Disconnected { .. }) {
+            return;
+        }
+        self.phase = Phase::Disconnected {
+            stall_at: Some(now + RECONNECT_MAX),
+        };
+        self.forget_orphans();
+    }
+
     /// The connection to the target is new (or back): look before going on.
     pub fn handle_connected(&mut self) {
         self.drop_run();
@@ -77,12 +89,7 @@ impl Receiver {
                 let reason = StallReason::Reconciling;
                 self.handle_target_down(Stalled { reason, detail }, now);
             }
-            RunEnd::ConnectionLost => {
-                self.phase = Phase::Down {
-                    asked: true,
-                    retry_at: None,
-                };
-            }
+            RunEnd::ConnectionLost => self.handle_disconnected(now),
         }
         self.forget_orphans();
     }
@@ -94,17 +101,23 @@ impl Receiver {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if let Phase::Down {
-            asked,
-            retry_at: Some(at),
-        } = &mut self.phase
-            && *at <= now
-        {
-            *asked = false;
-            self.phase = Phase::Down {
-                asked: false,
-                retry_at: None,
-            };
+        match &mut self.phase {
+            Phase::Disconnected { stall_at } if stall_at.is_some_and(|at| at <= now) => {
+                *stall_at = None;
+                self.stall(Stalled {
+                    reason: StallReason::TargetUnreachable,
+                    detail: "no connection to the target's server".to_owned(),
+                });
+            }
+            Phase::Down {
+                retry_at: Some(at), ..
+            } if *at <= now => {
+                self.phase = Phase::Down {
+                    asked: false,
+                    retry_at: None,
+                };
+            }
+            _ => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod fast;
 mod hearing;
 mod stamp;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -69,6 +70,8 @@ pub struct Publisher {
     replies: Subscription,
     inbox: String,
     generation: Option<u64>,
+    /// Why no answers come on this connection: the inbox is refused.
+    deaf: Option<Arc<str>>,
     stamp: Stamp,
     mode: ApplyMode,
     traits: TargetTraits,
@@ -96,6 +99,7 @@ impl Publisher {
             replies,
             inbox,
             generation: None,
+            deaf: None,
             stamp,
             mode: ApplyMode::Single,
             traits,
@@ -155,9 +159,13 @@ impl Publisher {
             reason: StallReason::TargetUnreachable,
             detail: detail.to_owned(),
         };
-        let Some(generation) = self.generation else {
+        let is_up = self.catch_up();
+        let Some(generation) = self.generation.filter(|_| is_up) else {
             return Err(down("no connection"));
         };
+        if let Some(text) = &self.deaf {
+            return Err(forbidden(text));
+        }
         let Some(subject) = info.config["subjects"][0].as_str() else {
             let reason = StallReason::TargetUnfit;
             return Err(Stalled {
@@ -193,11 +201,9 @@ impl Publisher {
                     }
                 }
                 Ok(Some(Event::Denied(text))) => {
-                    let reason = StallReason::NoPermission;
-                    return Err(Stalled {
-                        reason,
-                        detail: text.to_string(),
-                    });
+                    if self.is_denied(&text, |denied| denied == subject.as_bytes()) {
+                        return Err(forbidden(&text));
+                    }
                 }
                 Ok(Some(Event::Up {
                     generation: new, ..
@@ -288,7 +294,7 @@ impl Publisher {
         let Some(generation) = self.generation else {
             return lost();
         };
-        if self.client.generation() != Some(generation) {
+        if self.client.generation() != Some(generation) || !self.catch_up() {
             return lost();
         }
         self.runs += 1;
@@ -297,6 +303,14 @@ impl Publisher {
             ApplyMode::Chain => self.publish_chain(run, generation, run.record_count).await,
             ApplyMode::Single => self.publish_chain(run, generation, 1).await,
         }
+    }
+}
+
+/// The server forbids us a subject.
+fn forbidden(text: &str) -> Stalled {
+    Stalled {
+        reason: StallReason::NoPermission,
+        detail: text.to_owned(),
     }
 }
 

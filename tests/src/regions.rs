@@ -56,8 +56,9 @@ impl TwoRegions {
     /// Servers, streams, certificates and both sidecars.
     pub async fn start(setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let us = start_server(directory.path(), "us", setup.source_version).await?;
-        let eu = start_server(directory.path(), "eu", setup.target_version).await?;
+        let us = start_server(directory.path(), "us", setup.source_version, Vec::new()).await?;
+        let lines = setup.target_server.clone();
+        let eu = start_server(directory.path(), "eu", setup.target_version, lines).await?;
         let listen = free_port()?;
         let path = Profile {
             delay: setup.wan.0,

@@ -27,6 +27,8 @@ pub struct Setup {
     pub eu_certificate: &'static str,
     /// How the target stream is created by the test; none: the route creates it.
     pub target: Option<stream::Config>,
+    /// Further lines of the configuration of the target's server.
+    pub target_server: Vec<String>,
     /// Who dials whom.
     pub dials: Dials,
 }
@@ -54,6 +56,7 @@ impl Default for Setup {
             wan: (Duration::from_millis(1), 0),
             eu_certificate: "eu",
             target: None,
+            target_server: Vec::new(),
             dials: Dials::Forth,
         }
     }
@@ -154,13 +157,13 @@ pub(super) async fn start_server(
     directory: &Path,
     name: &str,
     version: Option<&str>,
+    config: Vec<String>,
 ) -> Result<Server> {
     let version = version.map(str::to_owned);
     let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
     let binary = tokio::task::spawn_blocking(provide).await??;
     let directory = directory.join(name);
     std::fs::create_dir(&directory)?;
-    let config = Vec::new();
     Ok(Server::start(ServerOptions {
         name: name.into(),
         binary,

@@ -157,6 +157,11 @@ pub struct Receiver {
     refused: Option<Position>,
     retry: Duration,
     foreign_seen: bool,
+    /// The epoch of the lane that was asked for last.
+    asked_epoch: Option<Epoch>,
+    /// That epoch when nothing proved what the target has of it. A higher one is an operator's decision:
+    /// its records are wanted whatever is there.
+    unknowable_epoch: Option<Epoch>,
     /// What became of records since this process began, over all lanes.
     totals: Outcomes,
 }
@@ -189,6 +194,8 @@ impl Receiver {
             refused: None,
             retry: RETRY_MIN,
             foreign_seen,
+            asked_epoch: None,
+            unknowable_epoch: None,
             totals: Outcomes::default(),
         }
     }

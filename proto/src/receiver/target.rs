@@ -161,19 +161,12 @@ impl Receiver {
                     self.out.push_back(Action::Report(Report::ForeignWriter));
                 }
                 self.adopt(applied);
+                self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
                 self.clear_stall();
                 self.save(false);
             }
-            Step::Unknowable => {
-                self.stall(Stalled {
-                    reason: StallReason::TargetUnfit,
-                    detail:
-                        "the target no longer shows what it has of this route; seek the route, \
-                             or set exactly_once = \"window\""
-                            .into(),
-                });
-            }
+            Step::Unknowable => self.handle_unknowable(),
             Step::Scan { .. } => {
                 if let Phase::Reconciling {
                     step: current,
@@ -185,6 +178,45 @@ impl Receiver {
                     *asked = false;
                 }
             }
+        }
+    }
+
+    /// Nothing shows what the target has of the route, so that it waits for an operator's seek. That raises
+    /// the source's epoch: none of the records asked for since was ever published.
+    fn handle_unknowable(&mut self) {
+        let sought = self
+            .unknowable_epoch
+            .is_some_and(|refused| self.asked_epoch > Some(refused));
+        if let (true, Some(facts)) = (sought, self.facts) {
+            return self.conclude(Step::Done {
+                applied: Applied {
+                    target_seq: facts.last_seq,
+                    ..Applied::default()
+                },
+                went_back: false,
+                foreign_seen: false,
+            });
+        }
+        self.unknowable_epoch = self.unknowable_epoch.or(self.asked_epoch);
+        if let Phase::Reconciling { step, .. } = &mut self.phase {
+            *step = Step::Unknowable;
+        }
+        let detail = "the target no longer shows what it has of this route; seek the route, or set \
+                      exactly_once = \"window\"";
+        self.stall(Stalled {
+            reason: StallReason::TargetUnfit,
+            detail: detail.to_owned(),
+        });
+    }
+
+    /// What cannot be known is looked at again for each lane that the source opens.
+    pub(super) fn look_again(&mut self) {
+        if let Phase::Reconciling {
+            step: Step::Unknowable,
+            ..
+        } = self.phase
+        {
+            self.handle_connected();
         }
     }
 

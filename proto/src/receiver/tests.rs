@@ -91,3 +91,30 @@ fn the_source_hears_of_a_lost_target_once_it_stays_away() {
     connect(&mut receiver, facts(1, 0));
     assert_eq!(told(&actions(&mut receiver)), Some(StallReason::None));
 }
+
+#[test]
+fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
+    let mut receiver = receiver();
+    receiver.handle_open(open(3));
+    connect(&mut receiver, facts(101, 100)); // all consumed
+    assert_eq!(
+        told(&actions(&mut receiver)),
+        Some(StallReason::TargetUnfit)
+    );
+
+    // The link was lost: nobody has decided anything.
+    receiver.handle_open(open(3));
+    assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
+    receiver.handle_target_up(facts(101, 100));
+    assert_eq!(told(&actions(&mut receiver)), None);
+
+    receiver.handle_open(open(4));
+    assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
+    receiver.handle_target_up(facts(103, 102));
+    let said = actions(&mut receiver);
+    let [Action::Send(Frame::Resume(resume))] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((resume.epoch, resume.after), (Epoch(0), None));
+    assert_eq!(receiver.applied().target_seq, TargetSeq(102));
+}

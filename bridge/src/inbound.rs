@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::decoding::{Decoded, Decoding};
-use self::target::{Done, Joined, Target};
+use self::target::{Done, Target, Turn};
 use crate::checkpoint::{CheckpointKey, CheckpointWriter};
 use crate::publisher::Publisher;
 use crate::reporter::{InboundView, RouteReporter};
@@ -30,7 +30,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// What happened.
 enum Event {
     Route(RouteEvent),
-    Target(Joined),
+    Target(Turn),
     Decoded(Decoded),
     Saved,
     Timer,
@@ -86,6 +86,7 @@ impl Inbound {
     pub async fn run(mut self) {
         let mut report = interval(REPORT_INTERVAL);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.receiver.handle_disconnected(self.started.elapsed());
         loop {
             self.pump().await;
             if self.draining && !self.receiver.is_publishing() {
@@ -108,7 +109,7 @@ impl Inbound {
         let timer = self.receiver.poll_timeout().map(|at| self.started + at);
         tokio::select! {
             biased;
-            joined = self.target.joined() => Event::Target(joined),
+            turn = self.target.turn() => Event::Target(turn),
             decoded = self.decoding.finished() => Event::Decoded(decoded),
             _ = join(&mut self.saving) => Event::Saved,
             event = self.events.recv() => event.map_or(Event::Ended, Event::Route),
@@ -121,9 +122,13 @@ impl Inbound {
     async fn apply(&mut self, event: Event) {
         match event {
             Event::Route(event) => self.handle_route(event).await,
-            Event::Target(joined) => {
+            Event::Target(Turn::Joined(joined)) => {
                 let done = self.target.give_back(joined);
                 self.handle_target(done);
+            }
+            Event::Target(Turn::Lost) => {
+                self.target.handle_lost();
+                self.receiver.handle_disconnected(self.started.elapsed());
             }
             Event::Decoded(decoded) => {
                 let (lane, epoch, result) = self.decoding.give_back(decoded);
@@ -199,14 +204,19 @@ impl Inbound {
 
     fn handle_target(&mut self, done: Done) {
         let now = self.started.elapsed();
+        let is_connected = self.target.is_connected();
         match done {
+            Done::Published(result) => self.receiver.handle_run(result, now),
+            _ if !is_connected => {} // the next connection asks anew
             Done::Connected => self.receiver.handle_connected(),
             Done::Described(Ok(facts)) => self.receiver.handle_target_up(facts),
             Done::Scanned(Ok(scanned)) => self.receiver.handle_scanned(scanned),
             Done::Described(Err(stalled)) | Done::Scanned(Err(stalled)) => {
                 self.receiver.handle_target_down(stalled, now);
             }
-            Done::Published(result) => self.receiver.handle_run(result, now),
+        }
+        if !is_connected {
+            self.receiver.handle_disconnected(now);
         }
     }
 

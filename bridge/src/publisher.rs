@@ -12,8 +12,10 @@
 
 mod chain;
 mod fast;
+mod hearing;
 mod stamp;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -68,6 +70,8 @@ pub struct Publisher {
     replies: Subscription,
     inbox: String,
     generation: Option<u64>,
+    /// Why no answers come on this connection: the inbox is refused.
+    deaf: Option<Arc<str>>,
     stamp: Stamp,
     mode: ApplyMode,
     traits: TargetTraits,
@@ -95,6 +99,7 @@ impl Publisher {
             replies,
             inbox,
             generation: None,
+            deaf: None,
             stamp,
             mode: ApplyMode::Single,
             traits,
@@ -106,26 +111,6 @@ impl Publisher {
     /// How records go in now.
     pub fn mode(&self) -> ApplyMode {
         self.mode
-    }
-
-    /// Whether the connection that was last announced still stands.
-    pub fn is_connected(&self) -> bool {
-        self.generation.is_some() && self.client.generation() == self.generation
-    }
-
-    /// Waits until the connection of a generation other than the last one stands.
-    pub async fn connected(&mut self) -> u64 {
-        loop {
-            match self.replies.next().await {
-                Some(Event::Up { generation, .. }) if self.generation != Some(generation) => {
-                    self.generation = Some(generation);
-                    return generation;
-                }
-                Some(Event::Down { .. }) => self.generation = None,
-                Some(_) => {}
-                None => std::future::pending().await, // shut down: nothing will come
-            }
-        }
     }
 
     /// Asks for the target's facts, creates it if it is missing and may be, and checks it.
@@ -174,9 +159,13 @@ impl Publisher {
             reason: StallReason::TargetUnreachable,
             detail: detail.to_owned(),
         };
-        let Some(generation) = self.generation else {
+        let is_up = self.catch_up();
+        let Some(generation) = self.generation.filter(|_| is_up) else {
             return Err(down("no connection"));
         };
+        if let Some(text) = &self.deaf {
+            return Err(forbidden(text));
+        }
         let Some(subject) = info.config["subjects"][0].as_str() else {
             let reason = StallReason::TargetUnfit;
             return Err(Stalled {
@@ -212,11 +201,9 @@ impl Publisher {
                     }
                 }
                 Ok(Some(Event::Denied(text))) => {
-                    let reason = StallReason::NoPermission;
-                    return Err(Stalled {
-                        reason,
-                        detail: text.to_string(),
-                    });
+                    if self.is_denied(&text, |denied| denied == subject.as_bytes()) {
+                        return Err(forbidden(&text));
+                    }
                 }
                 Ok(Some(Event::Up {
                     generation: new, ..
@@ -307,7 +294,7 @@ impl Publisher {
         let Some(generation) = self.generation else {
             return lost();
         };
-        if self.client.generation() != Some(generation) {
+        if self.client.generation() != Some(generation) || !self.catch_up() {
             return lost();
         }
         self.runs += 1;
@@ -317,6 +304,14 @@ impl Publisher {
             ApplyMode::Fast => self.publish_fast(run, generation).await,
             ApplyMode::Chain | ApplyMode::Single => self.publish_chain(run, generation).await,
         }
+    }
+}
+
+/// The server forbids us a subject.
+fn forbidden(text: &str) -> Stalled {
+    Stalled {
+        reason: StallReason::NoPermission,
+        detail: text.to_owned(),
     }
 }
 

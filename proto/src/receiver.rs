@@ -9,7 +9,8 @@
 //!   Down ----------> Reconciling --------> Ready <------------------> Publishing
 //!    ^                    ^                  |                            |
 //!    |                    +-- retry timer ---+-- contradiction -----------+
-//!    +-------------------------- connection lost -------------------------+
+//!    |
+//!    +-- connected -- Disconnected <-- connection lost, at any time
 //! ```
 
 mod lane;
@@ -38,6 +39,8 @@ use crate::run::{Run, RunEnd, RunResult, Stalled};
 /// First and longest wait before a stalled target is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A connection that is back so soon is not worth telling the source of: it would only flap.
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// What a receiver must know of its route.
 #[derive(Debug, Clone)]
@@ -100,6 +103,11 @@ pub enum Report {
 
 #[derive(Debug)]
 enum Phase {
+    /// There is no connection to the target's server, so nothing is asked.
+    Disconnected {
+        /// When this counts as a stall; `None` once it does.
+        stall_at: Option<Duration>,
+    },
     Down {
         asked: bool,
         retry_at: Option<Duration>,
@@ -149,6 +157,11 @@ pub struct Receiver {
     refused: Option<Position>,
     retry: Duration,
     foreign_seen: bool,
+    /// The epoch of the lane that was asked for last.
+    asked_epoch: Option<Epoch>,
+    /// That epoch when nothing proved what the target has of it. A higher one is an operator's decision:
+    /// its records are wanted whatever is there.
+    unknowable_epoch: Option<Epoch>,
     /// What became of records since this process began, over all lanes.
     totals: Outcomes,
 }
@@ -181,6 +194,8 @@ impl Receiver {
             refused: None,
             retry: RETRY_MIN,
             foreign_seen,
+            asked_epoch: None,
+            unknowable_epoch: None,
             totals: Outcomes::default(),
         }
     }
@@ -225,6 +240,7 @@ impl Receiver {
     /// When [`Receiver::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
         match self.phase {
+            Phase::Disconnected { stall_at } => stall_at,
             Phase::Down { retry_at, .. } => retry_at,
             _ => None,
         }
@@ -273,3 +289,6 @@ impl Receiver {
         matches!(self.phase, Phase::Publishing(_))
     }
 }
+
+#[cfg(test)]
+mod tests;

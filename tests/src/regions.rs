@@ -56,8 +56,9 @@ impl TwoRegions {
     /// Servers, streams, certificates and both sidecars.
     pub async fn start(setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let us = start_server(directory.path(), "us", setup.source_version, &setup.server).await?;
-        let eu = start_server(directory.path(), "eu", setup.target_version, &setup.server).await?;
+        let [source, target] = [&setup.source_server, &setup.target_server].map(Clone::clone);
+        let us = start_server(directory.path(), "us", setup.source_version, source).await?;
+        let eu = start_server(directory.path(), "eu", setup.target_version, target).await?;
         let listen = free_port()?;
         let path = Profile {
             delay: setup.wan.0,

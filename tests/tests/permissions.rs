@@ -14,8 +14,10 @@ fn setup(without: &str) -> Setup {
         .collect();
     let users = "authorization {\n users = [\n  { user: sidecar, password: s3cret, permissions: $CAUSEWAY }\n  \
                  { user: anybody, password: a }\n ]\n}\nno_auth_user: anybody";
+    let lines = vec![permissions.join("\n"), users.to_owned()];
     Setup {
-        server: format!("{}\n{users}", permissions.join("\n")),
+        source_server: lines.clone(),
+        target_server: lines,
         login: "sidecar:s3cret@",
         ..Setup::default()
     }

@@ -175,6 +175,24 @@ fn a_consumed_work_queue_is_known_by_its_count() -> Story {
     Ok(())
 }
 
+/// Nothing shows what such a queue took. It waits for a decision, and only for that.
+#[test]
+fn a_consumed_work_queue_without_its_store_waits_for_a_seek() -> Story {
+    let mut world = at_work(work_queue())?;
+    world.consume_all();
+    world.crash_bridge(US, MOMENT);
+    world.wipe_store(US);
+    world.publish_plain(10);
+    world.run_for(LONG)?;
+    world.break_session(); // the lane is opened again, and nobody has decided
+    world.run_for(LONG)?;
+    assert_eq!(world.target_last_seq(), 100);
+    world.seek(95);
+    world.settle()?;
+    assert_eq!(world.target_last_seq(), 115);
+    Ok(())
+}
+
 #[test]
 fn a_seek_sends_again_what_an_operator_asks_for() -> Story {
     let mut world = at_work(Options::calm())?;

@@ -3,8 +3,10 @@
 use causeway_proto::receiver::Action;
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{RunResult, Stalled};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::nats::State;
 use crate::publisher::Publisher;
 use crate::wait::join;
 
@@ -14,6 +16,14 @@ pub(super) enum Done {
     Described(Result<TargetFacts, Stalled>),
     Scanned(Result<Scanned, Stalled>),
     Published(RunResult),
+}
+
+/// What happened at the target.
+pub(super) enum Turn {
+    /// A task ended.
+    Joined(Joined),
+    /// Nothing was under way, and the connection is over.
+    Lost,
 }
 
 /// A task's end, with the publisher that it borrowed.
@@ -28,22 +38,31 @@ pub(super) struct Target {
     task: Option<JoinHandle<Joined>>,
     /// What to ask next, once the publisher is free.
     next: Option<Action>,
-    connected: bool,
+    state: watch::Receiver<State>,
+    /// The connection that is used, until it is noticed that it is over.
+    generation: Option<u64>,
 }
 
 impl Target {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
+            state: publisher.watch(),
             publisher: Some(Box::new(publisher)),
             task: None,
             next: None,
-            connected: false,
+            generation: None,
         }
     }
 
-    /// Whether the target's server is connected, as of the last task's end.
+    /// Whether the target's server is connected, as far as the task under way has noticed.
     pub(super) fn is_connected(&self) -> bool {
-        self.connected
+        self.generation.is_some()
+    }
+
+    /// The connection is over: what was to be asked on it is not.
+    pub(super) fn handle_lost(&mut self) {
+        self.generation = None;
+        self.next = None;
     }
 
     /// What to ask next. It takes the place of what was to be asked and is not yet.
@@ -51,48 +70,56 @@ impl Target {
         self.next = Some(action);
     }
 
-    /// Waits for the task under way. Cancel safe.
-    pub(super) async fn joined(&mut self) -> Joined {
-        let joined = join(&mut self.task).await;
-        self.task = None;
-        joined
+    /// Waits for the task under way, which ends with its connection if not before. Without a task, waits
+    /// for the connection's end. Cancel safe.
+    pub(super) async fn turn(&mut self) -> Turn {
+        let (Some(publisher), Some(generation)) = (&mut self.publisher, self.generation) else {
+            let joined = join(&mut self.task).await;
+            self.task = None;
+            return Turn::Joined(joined);
+        };
+        let is_over = |state: &State| !state.is_connected_as(generation);
+        tokio::select! {
+            biased;
+            _ = self.state.wait_for(is_over) => {}
+            // Unread, what the server says to everybody would count against the connection.
+            () = publisher.idle() => {}
+        }
+        Turn::Lost
     }
 
     /// Takes the publisher back.
     pub(super) fn give_back(&mut self, joined: Joined) -> Done {
-        self.connected = joined.publisher.is_connected();
+        let generation = joined.publisher.generation();
         self.publisher = Some(joined.publisher);
-        if matches!(joined.done, Done::Connected) {
-            self.next = None; // a new connection makes the receiver ask anew
+        match generation {
+            None => self.handle_lost(),
+            Some(_) if matches!(joined.done, Done::Connected) => self.generation = generation,
+            Some(_) => {}
         }
         joined.done
     }
 
-    /// Starts the next task, if the publisher is free.
+    /// Starts the next task, if the publisher is free. Without a connection that is to wait for one:
+    /// nothing can be asked, and a new one makes the receiver ask anew.
     pub(super) fn start_next(&mut self) {
-        if self.task.is_some() {
+        let is_connected = self.is_connected();
+        if self.task.is_some() || (is_connected && self.next.is_none()) {
             return;
         }
-        // Without a connection nothing can be asked; a new one makes the receiver ask anew.
-        let next = if self.connected {
-            self.next.take()
-        } else {
-            Some(Action::Describe)
-        };
-        let Some(next) = next else { return };
+        let next = self.next.take().filter(|_| is_connected);
         let Some(mut publisher) = self.publisher.take() else {
             return;
         };
-        let connected = self.connected;
         self.task = Some(tokio::task::spawn_local(async move {
             let done = match next {
-                _ if !connected => {
+                None => {
                     publisher.connected().await;
                     Done::Connected
                 }
-                Action::Scan { from, to } => Done::Scanned(publisher.scan(from, to).await),
-                Action::Publish(run) => Done::Published(publisher.publish(&run).await),
-                _ => Done::Described(publisher.describe().await),
+                Some(Action::Scan { from, to }) => Done::Scanned(publisher.scan(from, to).await),
+                Some(Action::Publish(run)) => Done::Published(publisher.publish(&run).await),
+                Some(_) => Done::Described(publisher.describe().await),
             };
             Joined { publisher, done }
         }));

@@ -27,6 +27,13 @@ pub enum State {
     Closed,
 }
 
+impl State {
+    /// Whether the connection of this number stands.
+    pub fn is_connected_as(&self, number: u64) -> bool {
+        matches!(self, Self::Connected { generation, .. } if *generation == number)
+    }
+}
+
 /// Whether the connection before this one can still have an effect. See the module's section
 /// "The fence".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::fast::{contradicted, denied, read_error, refused};
+use super::hearing::holds;
 use super::stamp::Prepared;
 use super::{ANSWER_TIMEOUT, ApplyMode, CHUNK_LEN, Publisher, lost};
 use crate::nats::{Event, append_number, append_publish};
@@ -59,7 +60,7 @@ impl Publisher {
                 return lost();
             }
             while sent - answers.answered >= window && answers.failed.is_none() {
-                if let Err(result) = self.hear(&batch, generation, &mut answers).await {
+                if let Err(result) = self.hear(run, &batch, generation, &mut answers).await {
                     return result;
                 }
             }
@@ -71,7 +72,7 @@ impl Publisher {
             return lost();
         }
         while answers.answered < sent {
-            if let Err(result) = self.hear(&batch, generation, &mut answers).await {
+            if let Err(result) = self.hear(run, &batch, generation, &mut answers).await {
                 return result;
             }
         }
@@ -85,6 +86,7 @@ impl Publisher {
 
     async fn hear(
         &mut self,
+        run: &Run,
         batch: &str,
         generation: u64,
         answers: &mut Answers,
@@ -100,7 +102,12 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Ok(Some(Event::Denied(text))) => Err(denied(&text)),
+            Ok(Some(Event::Denied(text))) => {
+                match self.is_denied(&text, |subject| holds(run, subject)) {
+                    true => Err(denied(&text)),
+                    false => Ok(()),
+                }
+            }
             Ok(Some(Event::Up {
                 generation: new, ..
             })) if new == generation => Ok(()),

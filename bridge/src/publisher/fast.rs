@@ -10,7 +10,6 @@ use bytes::BytesMut;
 mod progress;
 
 use causeway_proto::blame::{Blame, blame};
-use causeway_proto::frame::StallReason;
 use causeway_proto::id::TargetSeq;
 use causeway_proto::record::RecordView;
 use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
@@ -18,8 +17,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use self::progress::{Answer, Progress};
+use super::hearing::holds;
 use super::stamp::Prepared;
-use super::{ANSWER_TIMEOUT, CHUNK_LEN, Publisher, lost};
+use super::{ANSWER_TIMEOUT, CHUNK_LEN, Publisher, forbidden, lost};
 use crate::nats::{Event, append_number, append_publish};
 
 /// Messages between two acknowledgements; the server may shrink it.
@@ -105,7 +105,7 @@ impl Publisher {
             return lost();
         }
         while batch.progress.answer.is_none() {
-            if let Err(result) = self.listen(&mut batch, generation).await {
+            if let Err(result) = self.listen(run, &mut batch, generation).await {
                 return result;
             }
         }
@@ -130,7 +130,7 @@ impl Publisher {
                 return Err(lost());
             }
             while batch.must_wait() {
-                self.listen(batch, generation).await?;
+                self.listen(run, batch, generation).await?;
             }
             if !batch.progress.is_open() {
                 return Ok(());
@@ -182,7 +182,12 @@ impl Publisher {
     }
 
     /// Waits for the server to say something of this batch.
-    async fn listen(&mut self, batch: &mut Batch, generation: u64) -> Result<(), RunResult> {
+    async fn listen(
+        &mut self,
+        run: &Run,
+        batch: &mut Batch,
+        generation: u64,
+    ) -> Result<(), RunResult> {
         let Ok(event) = timeout(ANSWER_TIMEOUT, self.replies.next()).await else {
             return Err(contradicted("the target's server does not answer"));
         };
@@ -199,7 +204,12 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Some(Event::Denied(text)) => Err(denied(&text)),
+            Some(Event::Denied(text)) => {
+                match self.is_denied(&text, |subject| holds(run, subject)) {
+                    true => Err(denied(&text)),
+                    false => Ok(()),
+                }
+            }
             Some(Event::Up {
                 generation: new, ..
             }) if new == generation => Ok(()),
@@ -269,16 +279,11 @@ pub(super) fn refused(code: u32, description: String) -> RunEnd {
     }
 }
 
-/// The server forbids us a subject.
 pub(super) fn denied(text: &str) -> RunResult {
-    let stalled = Stalled {
-        reason: StallReason::NoPermission,
-        detail: text.to_owned(),
-    };
     RunResult {
         stored: 0,
         last_seq: None,
-        end: RunEnd::Stalled(stalled),
+        end: RunEnd::Stalled(forbidden(text)),
     }
 }
 

@@ -9,8 +9,10 @@ impl Receiver {
     /// The source opens a lane. It is answered when the target's state is known.
     pub fn handle_open(&mut self, open: Open) {
         self.handle_lane_lost();
+        self.asked_epoch = Some(open.epoch);
         self.opening = Some(open);
         self.told_stall = None;
+        self.look_again();
     }
 
     /// A batch came off the link, in any order.

@@ -32,6 +32,18 @@ impl Receiver {
         };
     }
 
+    /// There is no connection to the target's server. A question under way there is given up; a run is
+    /// to be awaited before, as it brings home what was answered.
+    pub fn handle_disconnected(&mut self, now: Duration) {
+        if matches!(self.phase, Phase::Disconnected { .. }) {
+            return;
+        }
+        self.phase = Phase::Disconnected {
+            stall_at: Some(now + RECONNECT_MAX),
+        };
+        self.forget_orphans();
+    }
+
     /// The connection to the target is new (or back): look before going on.
     pub fn handle_connected(&mut self) {
         self.drop_run();
@@ -77,12 +89,7 @@ impl Receiver {
                 let reason = StallReason::Reconciling;
                 self.handle_target_down(Stalled { reason, detail }, now);
             }
-            RunEnd::ConnectionLost => {
-                self.phase = Phase::Down {
-                    asked: true,
-                    retry_at: None,
-                };
-            }
+            RunEnd::ConnectionLost => self.handle_disconnected(now),
         }
         self.forget_orphans();
     }
@@ -94,17 +101,23 @@ impl Receiver {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if let Phase::Down {
-            asked,
-            retry_at: Some(at),
-        } = &mut self.phase
-            && *at <= now
-        {
-            *asked = false;
-            self.phase = Phase::Down {
-                asked: false,
-                retry_at: None,
-            };
+        match &mut self.phase {
+            Phase::Disconnected { stall_at } if stall_at.is_some_and(|at| at <= now) => {
+                *stall_at = None;
+                self.stall(Stalled {
+                    reason: StallReason::TargetUnreachable,
+                    detail: "no connection to the target's server".to_owned(),
+                });
+            }
+            Phase::Down {
+                retry_at: Some(at), ..
+            } if *at <= now => {
+                self.phase = Phase::Down {
+                    asked: false,
+                    retry_at: None,
+                };
+            }
+            _ => {}
         }
     }
 
@@ -148,19 +161,12 @@ impl Receiver {
                     self.out.push_back(Action::Report(Report::ForeignWriter));
                 }
                 self.adopt(applied);
+                self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
                 self.clear_stall();
                 self.save(false);
             }
-            Step::Unknowable => {
-                self.stall(Stalled {
-                    reason: StallReason::TargetUnfit,
-                    detail:
-                        "the target no longer shows what it has of this route; seek the route, \
-                             or set exactly_once = \"window\""
-                            .into(),
-                });
-            }
+            Step::Unknowable => self.handle_unknowable(),
             Step::Scan { .. } => {
                 if let Phase::Reconciling {
                     step: current,
@@ -172,6 +178,45 @@ impl Receiver {
                     *asked = false;
                 }
             }
+        }
+    }
+
+    /// Nothing shows what the target has of the route, so that it waits for an operator's seek. That raises
+    /// the source's epoch: none of the records asked for since was ever published.
+    fn handle_unknowable(&mut self) {
+        let sought = self
+            .unknowable_epoch
+            .is_some_and(|refused| self.asked_epoch > Some(refused));
+        if let (true, Some(facts)) = (sought, self.facts) {
+            return self.conclude(Step::Done {
+                applied: Applied {
+                    target_seq: facts.last_seq,
+                    ..Applied::default()
+                },
+                went_back: false,
+                foreign_seen: false,
+            });
+        }
+        self.unknowable_epoch = self.unknowable_epoch.or(self.asked_epoch);
+        if let Phase::Reconciling { step, .. } = &mut self.phase {
+            *step = Step::Unknowable;
+        }
+        let detail = "the target no longer shows what it has of this route; seek the route, or set \
+                      exactly_once = \"window\"";
+        self.stall(Stalled {
+            reason: StallReason::TargetUnfit,
+            detail: detail.to_owned(),
+        });
+    }
+
+    /// What cannot be known is looked at again for each lane that the source opens.
+    pub(super) fn look_again(&mut self) {
+        if let Phase::Reconciling {
+            step: Step::Unknowable,
+            ..
+        } = self.phase
+        {
+            self.handle_connected();
         }
     }
 

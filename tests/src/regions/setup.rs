@@ -27,10 +27,12 @@ pub struct Setup {
     pub eu_certificate: &'static str,
     /// How the target stream is created by the test; none: the route creates it.
     pub target: Option<stream::Config>,
+    /// Further lines of the configuration of the source's server.
+    pub source_server: Vec<String>,
+    /// Further lines of the configuration of the target's server.
+    pub target_server: Vec<String>,
     /// Who dials whom.
     pub dials: Dials,
-    /// Further lines of both servers' configuration.
-    pub server: String,
     /// `user:password@` of the sidecars at their servers.
     pub login: &'static str,
 }
@@ -58,8 +60,9 @@ impl Default for Setup {
             wan: (Duration::from_millis(1), 0),
             eu_certificate: "eu",
             target: None,
+            source_server: Vec::new(),
+            target_server: Vec::new(),
             dials: Dials::Forth,
-            server: String::new(),
             login: "",
         }
     }
@@ -160,14 +163,13 @@ pub(super) async fn start_server(
     directory: &Path,
     name: &str,
     version: Option<&str>,
-    config: &str,
+    config: Vec<String>,
 ) -> Result<Server> {
     let version = version.map(str::to_owned);
     let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
     let binary = tokio::task::spawn_blocking(provide).await??;
     let directory = directory.join(name);
     std::fs::create_dir(&directory)?;
-    let config = vec![config.to_owned()];
     Ok(Server::start(ServerOptions {
         name: name.into(),
         binary,

@@ -133,6 +133,7 @@ impl World {
             };
             inbound.receiver.handle_run(result, now);
         }
+        inbound.receiver.handle_disconnected(now);
         self.tell(|| format!("route {number} loses its target's connection"));
         let after = self.some(RECONNECT);
         self.later(path.to, after, BridgeEvent::ConnectTarget(number));

@@ -1,0 +1,120 @@
+use super::*;
+use crate::frame::LaneClass;
+use crate::id::{ClassName, RouteName, StreamName};
+use crate::residency::{Regions, ResidencyClass};
+use crate::subject::SubjectFilter;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn receiver() -> Receiver {
+    let class = ResidencyClass {
+        name: ClassName::new("open").unwrap(),
+        subjects: vec![SubjectFilter::parse(">").unwrap()],
+        regions: Regions::Any,
+    };
+    let config = ReceiverConfig {
+        here: RegionId::new("eu").unwrap(),
+        policy: Arc::new(ResidencyPolicy::new(vec![class]).unwrap()),
+        sole: true,
+        window_suffices: false,
+        credit_window: 1000,
+        decoded_max: 1000,
+        run_records_max: 10,
+        run_len_max: 1000,
+    };
+    Receiver::new(config, None)
+}
+
+fn open(epoch: u32) -> Open {
+    Open {
+        lane: LaneId(epoch),
+        route: RouteName::new("orders").unwrap(),
+        stream: StreamName::new("ORDERS").unwrap(),
+        epoch: Epoch(epoch),
+        class: LaneClass::Live,
+    }
+}
+
+fn facts(first: u64, last: u64) -> TargetFacts {
+    TargetFacts {
+        created_ns: 1,
+        first_seq: TargetSeq(first),
+        last_seq: TargetSeq(last),
+        evidence_stays: false,
+    }
+}
+
+/// What the receiver asks for, until it asks for nothing.
+fn actions(receiver: &mut Receiver) -> Vec<Action> {
+    std::iter::from_fn(|| receiver.poll_action()).collect()
+}
+
+/// Connects, and lets the target describe itself.
+fn connect(receiver: &mut Receiver, facts: TargetFacts) {
+    receiver.handle_connected();
+    assert!(matches!(actions(receiver)[..], [Action::Describe]));
+    receiver.handle_target_up(facts);
+}
+
+fn told(actions: &[Action]) -> Option<StallReason> {
+    match actions {
+        [Action::Send(Frame::Stall(stall))] => Some(stall.reason),
+        [] => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_source_hears_of_a_lost_target_once_it_stays_away() {
+    let mut receiver = receiver();
+    connect(&mut receiver, facts(1, 0));
+    receiver.handle_open(open(1));
+    let said = actions(&mut receiver);
+    assert!(matches!(said[..], [Action::Send(Frame::Resume(_))]));
+
+    // Back soon: looked at, and not a word of it.
+    receiver.handle_disconnected(SECOND * 10);
+    receiver.handle_timeout(SECOND * 10 + SECOND / 2);
+    assert_eq!(told(&actions(&mut receiver)), None);
+    connect(&mut receiver, facts(1, 0));
+    assert_eq!(told(&actions(&mut receiver)), None);
+
+    receiver.handle_disconnected(SECOND * 20);
+    receiver.handle_disconnected(SECOND * 21); // no news
+    assert_eq!(receiver.poll_timeout(), Some(SECOND * 21));
+    receiver.handle_timeout(SECOND * 21);
+    assert_eq!(
+        told(&actions(&mut receiver)),
+        Some(StallReason::TargetUnreachable)
+    );
+    assert_eq!(receiver.poll_timeout(), None);
+    connect(&mut receiver, facts(1, 0));
+    assert_eq!(told(&actions(&mut receiver)), Some(StallReason::None));
+}
+
+#[test]
+fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
+    let mut receiver = receiver();
+    receiver.handle_open(open(3));
+    connect(&mut receiver, facts(101, 100)); // all consumed
+    assert_eq!(
+        told(&actions(&mut receiver)),
+        Some(StallReason::TargetUnfit)
+    );
+
+    // The link was lost: nobody has decided anything.
+    receiver.handle_open(open(3));
+    assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
+    receiver.handle_target_up(facts(101, 100));
+    assert_eq!(told(&actions(&mut receiver)), None);
+
+    receiver.handle_open(open(4));
+    assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
+    receiver.handle_target_up(facts(103, 102));
+    let said = actions(&mut receiver);
+    let [Action::Send(Frame::Resume(resume))] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((resume.epoch, resume.after), (Epoch(0), None));
+    assert_eq!(receiver.applied().target_seq, TargetSeq(102));
+}

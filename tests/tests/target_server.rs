@@ -1,0 +1,120 @@
+//! The target's server goes, comes back with less, or refuses one route what it grants another.
+
+#![cfg(feature = "servers")]
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use async_nats::jetstream::stream::{self, StorageType};
+use causeway_tests::regions::{
+    DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, publish, read_numbers,
+};
+use tokio::time::timeout;
+
+/// With what is in memory gone, and nothing published that would show it.
+#[tokio::test]
+async fn an_idle_route_repairs_a_target_that_lost_its_records() -> Result<()> {
+    let in_memory = stream::Config {
+        name: TARGET.into(),
+        subjects: vec!["orders.>".into(), "pii.>".into()],
+        duplicate_window: Duration::from_millis(100),
+        storage: StorageType::Memory,
+        allow_batch_publish: true,
+        ..Default::default()
+    };
+    let setup = Setup {
+        target: Some(in_memory),
+        route: "create = { storage = \"memory\", duplicate_window = \"100ms\" }".into(),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(500).await?;
+    regions.verify().await?;
+    regions.eu.restart().await?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_target_server_that_is_gone_stalls_the_route_and_holds_up_no_end() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let publishing = regions.publish_in_background(20_000).await?;
+    regions.await_target(2_000).await?;
+    regions.eu.kill().await?;
+    let status = regions
+        .await_status("us", |status| status["routes"][0]["state"] == "stalled")
+        .await?;
+    let reason = status["routes"][0]["reason"].as_str().unwrap_or_default();
+    ensure!(reason.starts_with("target_unreachable"), "{status}");
+    // Not drained within the grace period would be exit status 1.
+    regions.sidecar("us").terminate()?;
+    let ended = timeout(DEADLINE, regions.sidecar("us").wait()).await??;
+    ensure!(ended.success(), "{ended}\n{}", regions.logs());
+    regions.start_sidecar("us")?;
+    regions.eu.restart().await?;
+    publishing.await??;
+    regions.verify().await
+}
+
+/// A second route, into the same server over the same connection.
+const SECRETS: &str = r#"
+[[class]]
+name = "secret"
+subjects = ["secret.>"]
+regions = "any"
+[[route]]
+name = "secrets"
+from = "us"
+to = ["eu"]
+stream = "SECRETS"
+subjects = ["secret.>"]
+target = "SECRETS_COPY"
+"#;
+const DENIED: &str = "deny: [\"secret.>\"]";
+
+#[tokio::test]
+async fn a_refused_subject_stalls_its_own_route_until_it_is_granted() -> Result<()> {
+    let everybody = format!(
+        "no_auth_user: any\nauthorization {{ users = [ {{ user: any, password: any,
+         permissions: {{ publish: {{ {DENIED} }} }} }} ] }}"
+    );
+    let setup = Setup {
+        route: SECRETS.into(),
+        target_server: vec![everybody],
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    let us = jetstream_of(&regions.us).await?;
+    let stream = |name: &str, subjects: &[&str]| stream::Config {
+        name: name.into(),
+        subjects: subjects.iter().map(ToString::to_string).collect(),
+        allow_batch_publish: true,
+        ..Default::default()
+    };
+    us.create_stream(stream("SECRETS", &["secret.>"])).await?;
+    // Its first subject is granted, so that the records are refused one by one.
+    let copy = stream("SECRETS_COPY", &["plain.>", "secret.>"]);
+    jetstream_of(&regions.eu).await?.create_stream(copy).await?;
+    publish(&us, "secret", 0, 2_000).await?;
+    // Begun anew, the route has many to publish at once, and as many are refused.
+    regions.kill_and_start_sidecar("eu").await?;
+    regions
+        .await_status("eu", |status| {
+            let routes = status["routes"].as_array().into_iter().flatten();
+            let reasons = routes.filter_map(|route| route["reason"].as_str());
+            reasons.filter(|it| it.contains("secret.")).count() == 1
+        })
+        .await?;
+    for _ in 0..2 {
+        regions.publish(10).await?;
+        timeout(Duration::from_secs(30), regions.verify()).await??;
+    }
+
+    let config = regions.eu.log().with_extension("conf");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, text.replace(DENIED, "allow: [\">\"]"))?;
+    regions.eu.process().hang_up()?;
+    let read = timeout(DEADLINE, read_numbers(&regions.eu, "SECRETS_COPY", 2_000)).await??;
+    ensure!(read.iter().copied().eq(0..2_000), "{read:?}");
+    regions.publish(10).await?;
+    regions.verify().await
+}

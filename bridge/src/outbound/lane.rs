@@ -111,6 +111,14 @@ impl Outbound {
         self.retry_at = Some(Instant::now() + RETRY);
     }
 
+    /// The source may have gone back: the lane ends, and where the next one begins is judged from what
+    /// the target has.
+    pub(super) async fn rewind(&mut self, why: &str) {
+        tracing::warn!(route = %self.reporter.name(), why, "the source stream went back; it is read again from behind the target's last record");
+        self.end_lane(LaneCloseReason::Rewind, why).await;
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
     pub(super) async fn end_lane(&mut self, reason: LaneCloseReason, detail: &str) {
         if let Some(lane) = self.sender.lane() {
             let close = CloseLane {

@@ -65,13 +65,14 @@ impl Outbound {
                 self.freshness.restart();
                 let lost = SourceSeq(facts.first_seq.0.saturating_sub(1));
                 self.sender.handle_lost_to_retention(lost);
-                self.source.start(from.follows.max(lost));
+                let created_ns = self.memory.now.stream_created_ns;
+                self.source.start(from.follows.max(lost), created_ns);
             }
             Err(fault) => self.refuse(fault).await,
         }
     }
 
-    pub(super) fn handle_source(&mut self, event: SourceEvent) {
+    pub(super) async fn handle_source(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Records(block) => {
                 self.block = Some((block, 0));
@@ -84,6 +85,7 @@ impl Outbound {
             }
             SourceEvent::LostThrough(through) => self.sender.handle_lost_to_retention(through),
             SourceEvent::Unavailable(why) => self.reporter.source_unreachable(why),
+            SourceEvent::WentBack(why) => self.rewind(why).await,
         }
     }
 

@@ -41,7 +41,7 @@ impl Finder {
             .map_err(|why| why.to_string())
     }
 
-    async fn try_find(
+    pub(super) async fn try_find(
         &self,
         position: Position,
         start: Option<SeekTo>,

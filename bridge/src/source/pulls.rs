@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use causeway_proto::id::SourceSeq;
+use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use serde_json::{Value, json};
 
 use crate::nats::Message;
@@ -114,6 +114,14 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// What names the record.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            seq: self.seq,
+            stored_at: StoredAt(self.stored_at_ns),
+        }
+    }
+
     /// Reads `$JS.ACK.<stream>.<consumer>.<tries>.<seq>.<number>.<time>.<pending>`, and the newer
     /// form with domain and account before the stream and a token behind. `None` for any other
     /// subject, and for a consumer of before.

@@ -23,7 +23,7 @@ pub use self::block::Block;
 use self::consumer::Made;
 pub use self::finder::{Finder, Found};
 pub use self::judge::{Judge, Origin};
-use self::reading::{Heard, Reading};
+use self::reading::{Broken, Heard, Reading};
 use crate::control::{Control, ControlError};
 use crate::nats::{self, Client, Subscription};
 
@@ -265,17 +265,27 @@ impl Source {
         let State::Reading(reading) = &mut self.state else {
             return None;
         };
-        let (deliveries, broken) = reading.sort(&block, &self.inbox);
+        let (deliveries, broken) = reading.sort(&block, &self.inbox, self.read.through);
         if let Some((_, delivery)) = deliveries.last() {
             self.read.through = delivery.seq;
             self.read.record = delivery.position();
         }
-        match broken {
-            None => self.pull(),
-            Some(_) => self.recreate(),
-        }
+        let lost = match broken {
+            None => {
+                self.pull();
+                None
+            }
+            Some(Broken::Lost(why)) => {
+                self.recreate();
+                Some(why)
+            }
+            Some(Broken::Behind) => {
+                self.stop();
+                return Some(SourceEvent::WentBack("it delivers what was read before"));
+            }
+        };
         if deliveries.is_empty() {
-            return broken.map(SourceEvent::Unavailable);
+            return lost.map(SourceEvent::Unavailable);
         }
         Some(SourceEvent::Records(Block { block, deliveries }))
     }

@@ -55,7 +55,12 @@ impl Outbound {
                 self.stall = Some(stall).filter(|stall| stall.reason != StallReason::None);
             }
             Frame::CloseLane(close) => {
-                tracing::warn!(route = %self.reporter.name(), reason = %close.reason, detail = close.detail, "target closed the lane");
+                let (route, reason, detail) = (self.reporter.name(), close.reason, &close.detail);
+                if reason == LaneCloseReason::Shutdown {
+                    tracing::info!(%route, detail, "the target's driver has ended");
+                } else {
+                    tracing::warn!(%route, %reason, detail, "target closed the lane");
+                }
                 self.close_lane();
                 self.retry_at = Some(Instant::now() + RETRY);
             }

@@ -76,7 +76,7 @@ impl Outbound {
         match event {
             SourceEvent::Records(block) => {
                 self.block = Some((block, 0));
-                self.take_block();
+                self.take_block().await;
             }
             SourceEvent::NothingThrough(through) => {
                 self.sender.handle_nothing_through(through);
@@ -90,7 +90,7 @@ impl Outbound {
     }
 
     /// Feeds records to the sender until the block ends or the open batch is full.
-    pub(super) fn take_block(&mut self) {
+    pub(super) async fn take_block(&mut self) {
         let Some((block, mut index)) = self.block.take() else {
             return;
         };
@@ -107,6 +107,9 @@ impl Outbound {
                 Admission::Full => {
                     self.block = Some((block, index));
                     return;
+                }
+                Admission::Behind => {
+                    return self.rewind("a record lies behind what was read").await;
                 }
                 Admission::Denied(reason) => self.reporter.denied(reason),
                 Admission::Batched | Admission::Returned | Admission::Rejected => {}

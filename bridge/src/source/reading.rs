@@ -30,6 +30,15 @@ pub(super) enum Heard {
     Silence,
 }
 
+/// Why a consumer is of no more use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// It is gone, or a delivery of it is; another one goes on behind the last record.
+    Lost(String),
+    /// It delivers what was read already, so that what was read may have been of another stream.
+    Behind,
+}
+
 /// Owns what is known of the consumer that is being read.
 pub(super) struct Reading {
     consumer: String,
@@ -65,22 +74,28 @@ impl Reading {
         self.heard
     }
 
-    /// Sorts what came into records and words of the server. The text says why the consumer is of no
-    /// more use, if it is not; the records before that are good.
+    /// Sorts what came into records and words of the server. `through`: it was read up to here. The
+    /// records before whatever breaks the consumer are good.
     pub(super) fn sort(
         &mut self,
         block: &nats::Block,
         inbox: &str,
-    ) -> (Vec<(usize, Delivery)>, Option<String>) {
+        mut through: SourceSeq,
+    ) -> (Vec<(usize, Delivery)>, Option<Broken>) {
         self.heard = Instant::now();
         let mut deliveries = Vec::with_capacity(block.len());
         let mut broken = None;
         for (index, message) in block.iter().enumerate() {
             if let Some(delivery) = Delivery::parse(message.reply, self.consumer.as_bytes()) {
                 if delivery.number != self.deliveries + 1 {
-                    broken = Some("a delivery is missing".to_owned());
+                    broken = Some(Broken::Lost("a delivery is missing".to_owned()));
                     break;
                 }
+                if delivery.seq <= through {
+                    broken = Some(Broken::Behind);
+                    break;
+                }
+                through = delivery.seq;
                 self.deliveries += 1;
                 self.pulls.delivered();
                 deliveries.push((index, delivery));
@@ -89,7 +104,7 @@ impl Reading {
             {
                 broken = message
                     .status()
-                    .map(|(code, text)| format!("{code} {text}"));
+                    .map(|(code, text)| Broken::Lost(format!("{code} {text}")));
                 break;
             }
         }
@@ -143,5 +158,36 @@ impl Reading {
             let (pending, delivered) = control.consumer_pending(&stream, &consumer).await.ok()?;
             (pending == 0 && delivered == deliveries).then_some(last_seq)
         }));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+mod tests {
+    use super::*;
+
+    /// What consumer `c1` delivers, one record a sequence.
+    fn deliveries(seqs: &[u64]) -> nats::Block {
+        let message = |(index, seq): (usize, &u64)| {
+            let number = index + 1;
+            format!("MSG orders.new 1 $JS.ACK.S.c1.1.{seq}.{number}.{seq}.0 2\r\n{{}}\r\n")
+        };
+        let bytes: String = seqs.iter().enumerate().map(message).collect();
+        nats::Block::scanned(bytes.as_bytes()).unwrap()
+    }
+
+    fn sort(seqs: &[u64], through: u64) -> (Vec<u64>, Option<Broken>) {
+        let mut reading = Reading::new("c1".into());
+        let (sorted, broken) = reading.sort(&deliveries(seqs), "_INBOX", SourceSeq(through));
+        let seqs = sorted.iter().map(|(_, delivery)| delivery.seq.0).collect();
+        (seqs, broken)
+    }
+
+    #[tokio::test]
+    async fn deliveries_at_or_behind_what_was_read_break_the_consumer() {
+        assert_eq!(sort(&[8, 9, 12], 7), (vec![8, 9, 12], None));
+        assert_eq!(sort(&[7, 8], 7), (vec![], Some(Broken::Behind)));
+        assert_eq!(sort(&[8, 8], 7), (vec![8], Some(Broken::Behind)));
+        assert_eq!(sort(&[8, 5], 7), (vec![8], Some(Broken::Behind)));
     }
 }

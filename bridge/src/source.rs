@@ -11,6 +11,7 @@ mod finder;
 mod judge;
 mod pulls;
 mod reading;
+mod retention;
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub use self::block::Block;
 use self::consumer::Made;
 pub use self::finder::{Finder, Found};
 pub use self::judge::{Judge, Origin};
-use self::reading::{Broken, Heard, Reading};
+use self::reading::{Broken, Heard, Reading, Sorted};
+use self::retention::Retention;
 use crate::control::{Control, ControlError};
 use crate::nats::{self, Client, Subscription};
 
@@ -68,6 +70,7 @@ pub struct Source {
     generation: Option<u64>,
     state: State,
     read: ReadSoFar,
+    retention: Retention,
 }
 
 impl Source {
@@ -103,6 +106,7 @@ impl Source {
             generation: None,
             state: State::Stopped,
             read: ReadSoFar::default(),
+            retention: Retention::default(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Source {
 
     /// Stops reading. What is on its way is dropped when it comes.
     pub fn stop(&mut self) {
+        self.retention.clear();
         if let State::Reading(reading) = std::mem::replace(&mut self.state, State::Stopped) {
             let (control, stream) = (self.control.clone(), self.stream.clone());
             tokio::task::spawn_local(async move {
@@ -136,6 +141,9 @@ impl Source {
     /// The next event. Cancel safe: everything that goes on is kept in `self`.
     pub async fn next(&mut self) -> SourceEvent {
         loop {
+            if let Some(block) = self.retention.release().await {
+                return SourceEvent::Records(block);
+            }
             let event = match &mut self.state {
                 State::Stopped => self.idle().await,
                 State::Down { .. } => self.come_up().await,
@@ -226,7 +234,7 @@ impl Source {
                 }
             },
             heard = reading.watch() => match heard {
-                Heard::Probed(last) => self.probed(last),
+                Heard::Probed(range) => self.probed(range),
                 Heard::ProbeDue => {
                     reading.probe(&self.control, &self.stream, self.read.through);
                     None
@@ -265,7 +273,12 @@ impl Source {
         let State::Reading(reading) = &mut self.state else {
             return None;
         };
-        let (deliveries, broken) = reading.sort(&block, &self.inbox, self.read.through);
+        let after = self.read.through;
+        let Sorted {
+            deliveries,
+            missed,
+            broken,
+        } = reading.sort(&block, &self.inbox, after);
         if let Some((_, delivery)) = deliveries.last() {
             self.read.through = delivery.seq;
             self.read.record = delivery.position();
@@ -287,7 +300,14 @@ impl Source {
         if deliveries.is_empty() {
             return lost.map(SourceEvent::Unavailable);
         }
-        Some(SourceEvent::Records(Block { block, deliveries }))
+        let block = Block::new(block, deliveries);
+        if missed {
+            let held = self
+                .retention
+                .hold(block, after, &self.control, &self.stream);
+            return held.map(SourceEvent::Records);
+        }
+        Some(SourceEvent::Records(block))
     }
 
     /// Keeps enough pulls open.
@@ -304,8 +324,18 @@ impl Source {
         }
     }
 
-    fn probed(&mut self, last: Option<SourceSeq>) -> Option<SourceEvent> {
-        let last = last.filter(|last| *last > self.read.through)?;
+    /// Nothing more waits for the consumer, so that all up to the stream's last sequence is done with.
+    fn probed(&mut self, range: Option<(SourceSeq, SourceSeq)>) -> Option<SourceEvent> {
+        let State::Reading(reading) = &mut self.state else {
+            return None;
+        };
+        let (first, last) = range.filter(|(_, last)| *last > self.read.through)?;
+        let lost = SourceSeq(first.0.saturating_sub(1));
+        if reading.may_miss() && lost > self.read.through {
+            self.read.through = lost; // the rest follows with the next answer
+            return Some(SourceEvent::LostThrough(lost));
+        }
+        reading.handle_nothing_waits();
         self.read.through = last;
         Some(SourceEvent::NothingThrough(last))
     }

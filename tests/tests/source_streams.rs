@@ -1,5 +1,5 @@
 //! What happens to a source stream while a sidecar reads it, link and sidecars untouched: it is made
-//! anew, or its server restored.
+//! anew, its server restored, or its limits take records that were not read yet.
 
 #![cfg(feature = "servers")]
 
@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
-use causeway_tests::regions::{SOURCE, Setup, TwoRegions, jetstream_of};
+use causeway_tests::regions::{SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+use serde_json::Value;
 
 fn source() -> stream::Config {
     stream::Config {
@@ -61,4 +62,53 @@ async fn a_server_restored_under_a_running_sidecar_is_read_from_where_it_differs
     regions.us.restart().await?;
     regions.publish(400).await?;
     regions.verify().await
+}
+
+/// Four kilobytes that compress to half.
+fn noise() -> String {
+    (0..256)
+        .map(|_| format!("{:016x}", rand::random::<u64>()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_a_slow_link_comes_too_late_for_is_counted_as_expired() -> Result<()> {
+    const COUNT: u64 = 2_000;
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(1).await?;
+    regions.verify().await?;
+    regions.edit_fleet("rate = \"200 Mbit/s\"", "rate = \"2 Mbit/s\"")?;
+    for region in ["us", "eu"] {
+        let (code, answer) = regions.reload(region).await?;
+        ensure!(code == 200, "{answer}");
+    }
+    let before = regions.status("us").await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.update_stream(stream::Config {
+        max_messages: 200,
+        ..source()
+    })
+    .await?;
+    // One by one: the server delivers while it can, so that only the link makes the reader late.
+    for number in 0..COUNT {
+        let subject = format!("orders.{number}");
+        us.publish(subject, noise().into()).await?.await?;
+    }
+
+    let is_done = |status: &Value| status["routes"][0]["watermark"] == COUNT + 1;
+    let status = regions.await_status("us", is_done).await?;
+    let eu = jetstream_of(&regions.eu).await?;
+    let target = eu.get_stream(TARGET).await?.get_info().await?;
+    let positions = &status["routes"][0]["positions"];
+    let arrived = target.state.messages;
+    ensure!(arrived < COUNT, "all arrived: the link was not slow");
+    ensure!(positions["read"] == arrived, "{arrived}: {positions}");
+    ensure!(
+        positions["expired"] == COUNT + 1 - arrived,
+        "{arrived}: {positions}"
+    );
+    ensure!(positions["filtered"] == 0, "{positions}");
+    let reconnects = |status: &Value| status["links"][0]["reconnects"].clone();
+    ensure!(reconnects(&before) == reconnects(&status), "{status}");
+    Ok(())
 }

@@ -99,6 +99,9 @@ impl Outbound {
                 self.block = Some((block, index));
                 return;
             }
+            if let Some(lost) = block.lost_before(index) {
+                self.sender.handle_lost_to_retention(lost);
+            }
             let (record, origin) = block.record(index, &mut self.source.judge);
             if origin.forged {
                 self.reporter.forged();

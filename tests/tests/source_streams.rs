@@ -55,12 +55,35 @@ async fn a_server_restored_under_a_running_sidecar_is_read_from_where_it_differs
     regions.us.restart().await?;
     regions.publish(300).await?;
     regions.verify().await?;
+    // A server that comes back as it was costs no lane.
+    let log = regions.logs();
+    ensure!(!log.contains("the source stream went back"), "{log}");
 
     regions.us.stop().await?;
     std::fs::remove_dir_all(&live)?;
     copy(&kept, &live)?;
     regions.us.restart().await?;
     regions.publish(400).await?;
+    regions.verify().await
+}
+
+#[tokio::test]
+async fn a_stream_in_memory_whose_server_restarts_is_read_from_its_start() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.delete_stream(SOURCE).await?;
+    let in_memory = stream::Config {
+        storage: stream::StorageType::Memory,
+        ..source()
+    };
+    us.create_stream(in_memory.clone()).await?;
+    regions.publish(300).await?;
+    regions.verify().await?;
+    regions.us.kill().await?;
+    regions.us.restart().await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.get_or_create_stream(in_memory).await?;
+    regions.publish(700).await?;
     regions.verify().await
 }
 

@@ -165,7 +165,7 @@ impl Outbound {
     async fn apply(&mut self, event: Event) -> Result<(), PeerMisbehaved> {
         match event {
             Event::Route(event) => return self.handle_route(event).await,
-            Event::Source(event) => self.handle_source(event),
+            Event::Source(event) => self.handle_source(event).await,
             Event::Pipeline(Done::Encoded(encoded)) => self.handle_encoded(encoded).await,
             Event::Pipeline(Done::Sent(Ok(()))) => {}
             Event::Pipeline(Done::Sent(Err(SessionGone))) => self.port = None, // `Down` follows

@@ -2,7 +2,8 @@
 //!
 //! The session owns who may speak on which lane. It shakes hands, then carries frames between the
 //! connection's control stream and the drivers, and hands each batch to the driver of its lane. It
-//! never waits for a driver: a driver that lets its queue fill loses the session, not the process.
+//! never waits for a driver: a driver that lets its queue fill loses the session, not the process. One
+//! that has ended, as those of arriving routes do first when the process stops, loses its lanes alone.
 //!
 //! Lanes are numbered by their source side: even numbers on the side that dialled, odd on the other,
 //! so that a number alone tells the direction.
@@ -13,6 +14,7 @@ mod hello;
 mod port;
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,6 +25,9 @@ use causeway_proto::error::{DecodeError, PeerMisbehaved};
 use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason, Ping, Pong};
 use causeway_proto::handshake::later_frame;
 use causeway_proto::id::LaneId;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::interval;
 
@@ -38,11 +43,16 @@ const CONTROL_QUEUE: usize = 256;
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Done when a driver, whose number it brings, takes nothing more.
+type DriverEnd = Pin<Box<dyn Future<Output = usize> + Send>>;
+
 /// A session that shook hands. Runs until the connection or the protocol ends.
 pub struct Session<'a> {
     connection: Connection,
     routes: &'a [RouteHandle],
     lanes: HashMap<LaneId, usize>,
+    /// Drivers of arriving routes.
+    ends: FuturesUnordered<DriverEnd>,
     frames_tx: mpsc::Sender<(usize, Frame)>,
     frames: mpsc::Receiver<(usize, Frame)>,
     offers: mpsc::Sender<Offer>,
@@ -54,6 +64,7 @@ enum Action {
     FromPeer(Bytes),
     FromDriver(usize, Frame),
     Batch(IncomingBatch),
+    DriverEnded(usize),
     Ping,
     Lost,
 }
@@ -66,10 +77,14 @@ impl<'a> Session<'a> {
         tokio::spawn(Egress::new(&connection, offered).run());
         let first_lane = if connection.dialled_by_us { 2 } else { 1 };
         let next_lane = Arc::new(AtomicU32::new(first_lane));
+        let arriving = routes.iter().enumerate();
+        let arriving = arriving.filter(|(_, route)| route.direction == Direction::In);
+        let ends = arriving.map(|(driver, route)| await_end(driver, route.events.clone()));
         Self {
             connection,
             routes,
             lanes: HashMap::new(),
+            ends: ends.collect(),
             frames_tx,
             frames,
             offers,
@@ -135,6 +150,8 @@ impl<'a> Session<'a> {
                 frame = self.connection.control_rx.recv() => frame.map_or(Action::Lost, Action::FromPeer),
                 Some((driver, frame)) = self.frames.recv() => Action::FromDriver(driver, frame),
                 batch = self.connection.batches_rx.recv() => batch.map_or(Action::Lost, Action::Batch),
+                // Behind `frames`: what the driver said last comes first.
+                Some(driver) = self.ends.next() => Action::DriverEnded(driver),
                 () = stop.notified() => return SessionEnd::Stopped,
                 _ = ping.tick() => Action::Ping,
                 _ = second.tick() => { observe(&self.connection); continue; }
@@ -156,6 +173,7 @@ impl<'a> Session<'a> {
                 self.send(&frame).await
             }
             Action::Batch(batch) => self.handle_batch(batch),
+            Action::DriverEnded(driver) => self.close_lane_of(driver).await,
             Action::Ping => {
                 self.pings += 1;
                 self.send(&Frame::Ping(Ping { nonce: self.pings })).await
@@ -208,7 +226,27 @@ impl<'a> Session<'a> {
                 .await;
         };
         self.lanes.insert(lane, driver);
+        if self.routes[driver].events.is_closed() {
+            return self.close_lane_of(driver).await;
+        }
         self.tell(driver, RouteEvent::Frame(frame))
+    }
+
+    /// Nobody takes the lane of an arriving route any more: its source need not wait for answers.
+    async fn close_lane_of(&mut self, driver: usize) -> Result<(), SessionEnd> {
+        let own = self.lanes.iter().filter(|(_, owner)| **owner == driver);
+        // Each lane takes the place of the one before.
+        let Some(lane) = own.map(|(lane, _)| *lane).max() else {
+            return Ok(());
+        };
+        let detail = format!("route {} is not taken here now", self.routes[driver].name);
+        let reason = LaneCloseReason::Shutdown;
+        self.send(&Frame::CloseLane(CloseLane {
+            lane,
+            reason,
+            detail,
+        }))
+        .await
     }
 
     fn handle_batch(&mut self, batch: IncomingBatch) -> Result<(), SessionEnd> {
@@ -228,11 +266,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What a driver that has ended does not take is read again by another lane.
     fn tell(&self, driver: usize, event: RouteEvent) -> Result<(), SessionEnd> {
-        self.routes[driver]
-            .events
-            .try_send(event)
-            .map_err(|_| SessionEnd::DriverStuck)
+        match self.routes[driver].events.try_send(event) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(SessionEnd::DriverStuck),
+        }
     }
 
     async fn send(&mut self, frame: &Frame) -> Result<(), SessionEnd> {
@@ -249,4 +288,11 @@ impl<'a> Session<'a> {
             .await
             .map_err(|_| SessionEnd::Lost)
     }
+}
+
+fn await_end(driver: usize, events: mpsc::Sender<RouteEvent>) -> DriverEnd {
+    Box::pin(async move {
+        events.closed().await;
+        driver
+    })
 }

@@ -3,33 +3,35 @@
 //! Pulls overlap, so that there is never a moment without one open: a fresh record is on its way at
 //! once, and catching up is the same code. The consumer lives in the server's memory only; where we
 //! stand is our own knowledge, and after anything unexpected (server restarted, consumer lost, a
-//! delivery missing) it is made anew right behind the last record.
+//! delivery missing) it is made anew right behind the last record, if that still stands in the stream.
 
 mod aside;
 mod block;
+mod consumer;
 mod finder;
 mod judge;
 mod pulls;
 mod reading;
+mod retention;
 
 use std::time::Duration;
 
 use causeway_proto::id::SourceSeq;
-use serde_json::{Value, json};
+use causeway_proto::resume::ReadSoFar;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 pub use self::block::Block;
+use self::consumer::Made;
 pub use self::finder::{Finder, Found};
 pub use self::judge::{Judge, Origin};
-use self::reading::{Heard, Reading};
+use self::reading::{Broken, Heard, Reading, Sorted};
+use self::retention::Retention;
 use crate::control::{Control, ControlError};
 use crate::nats::{self, Client, Subscription};
 
 /// Between attempts to make a consumer.
 const RETRY: Duration = Duration::from_millis(250);
-/// The server forgets the consumer when nothing was pulled for so long.
-const INACTIVE: Duration = Duration::from_secs(60);
 
 /// What reading brings.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub enum SourceEvent {
     LostThrough(SourceSeq),
     /// The stream cannot be read now; reading goes on by itself.
     Unavailable(String),
+    /// What comes next may be of another stream than what was read. Reading has stopped.
+    WentBack(&'static str),
 }
 
 enum State {
@@ -50,7 +54,7 @@ enum State {
     Down {
         retry_at: Option<Instant>,
     },
-    Creating(JoinHandle<Result<(String, u64), ControlError>>),
+    Creating(JoinHandle<Result<Made, ControlError>>),
     Reading(Reading),
 }
 
@@ -66,7 +70,8 @@ pub struct Source {
     replies: Subscription,
     generation: Option<u64>,
     state: State,
-    through: SourceSeq,
+    read: ReadSoFar,
+    retention: Retention,
 }
 
 impl Source {
@@ -101,7 +106,8 @@ impl Source {
             replies,
             generation: None,
             state: State::Stopped,
-            through: SourceSeq(0),
+            read: ReadSoFar::default(),
+            retention: Retention::default(),
         }
     }
 
@@ -110,15 +116,20 @@ impl Source {
         Finder::new(self.control.clone(), self.stream.clone())
     }
 
-    /// Reads from right behind `after`.
-    pub fn start(&mut self, after: SourceSeq) {
+    /// Reads from right behind `after`, in the stream that was created at `created_ns`.
+    pub fn start(&mut self, after: SourceSeq, created_ns: u64) {
         self.stop();
-        self.through = after;
+        self.read = ReadSoFar {
+            created_ns,
+            through: after,
+            ..ReadSoFar::default()
+        };
         self.state = State::Down { retry_at: None };
     }
 
     /// Stops reading. What is on its way is dropped when it comes.
     pub fn stop(&mut self) {
+        self.retention.clear();
         if let State::Reading(reading) = std::mem::replace(&mut self.state, State::Stopped) {
             let (control, stream) = (self.control.clone(), self.stream.clone());
             tokio::task::spawn_local(async move {
@@ -131,6 +142,9 @@ impl Source {
     /// The next event. Cancel safe: everything that goes on is kept in `self`.
     pub async fn next(&mut self) -> SourceEvent {
         loop {
+            if let Some(block) = self.retention.release().await {
+                return SourceEvent::Records(block);
+            }
             let event = match &mut self.state {
                 State::Stopped => self.idle().await,
                 State::Down { .. } => self.come_up().await,
@@ -163,37 +177,14 @@ impl Source {
         if let Some(at) = retry_at {
             sleep_until(at).await;
         }
-        let (control, stream) = (self.control.clone(), self.stream.clone());
-        let config = self.consumer_config();
-        self.state = State::Creating(tokio::task::spawn_local(async move {
-            let info = control.stream(&stream).await?;
-            Ok((
-                control.create_consumer(&stream, &config).await?,
-                info.first_seq,
-            ))
-        }));
+        let making = consumer::make(
+            self.control.clone(),
+            self.stream.clone(),
+            self.filters.clone(),
+            self.read,
+        );
+        self.state = State::Creating(tokio::task::spawn_local(making));
         None
-    }
-
-    fn consumer_config(&self) -> Value {
-        let name = format!("causeway-{:08x}", rand::random::<u32>());
-        let mut config = json!({
-            "name": name,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": self.through.0 + 1,
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "max_deliver": 1,
-            "mem_storage": true,
-            "num_replicas": 1,
-            "inactive_threshold": INACTIVE.as_nanos() as u64,
-        });
-        match self.filters.as_slice() {
-            [all] if all == ">" => {}
-            [one] => config["filter_subject"] = json!(one),
-            many => config["filter_subjects"] = json!(many),
-        }
-        config
     }
 
     async fn await_consumer(&mut self) -> Option<SourceEvent> {
@@ -204,15 +195,7 @@ impl Source {
             .await
             .expect("a task of ours neither panics nor is aborted");
         match result {
-            Ok((consumer, first_seq)) => {
-                self.state = State::Reading(Reading::new(consumer));
-                self.pull();
-                let lost = SourceSeq(first_seq.saturating_sub(1));
-                (lost > self.through).then(|| {
-                    self.through = lost;
-                    SourceEvent::LostThrough(lost)
-                })
-            }
+            Ok(made) => self.begin(made),
             Err(why) => {
                 self.state = State::Down {
                     retry_at: Some(Instant::now() + RETRY),
@@ -220,6 +203,22 @@ impl Source {
                 Some(SourceEvent::Unavailable(why.to_string()))
             }
         }
+    }
+
+    fn begin(&mut self, made: Made) -> Option<SourceEvent> {
+        self.state = State::Reading(Reading::new(made.consumer));
+        if !made.goes_on {
+            self.stop();
+            return Some(SourceEvent::WentBack(
+                "it is not the stream that was read, or holds less of it",
+            ));
+        }
+        self.pull();
+        let lost = SourceSeq(made.first_seq.0.saturating_sub(1));
+        (lost > self.read.through).then(|| {
+            self.read.through = lost;
+            SourceEvent::LostThrough(lost)
+        })
     }
 
     async fn read(&mut self) -> Option<SourceEvent> {
@@ -236,9 +235,9 @@ impl Source {
                 }
             },
             heard = reading.watch() => match heard {
-                Heard::Probed(last) => self.probed(last),
+                Heard::Probed(range) => self.probed(range),
                 Heard::ProbeDue => {
-                    reading.probe(&self.control, &self.stream, self.through);
+                    reading.probe(&self.control, &self.stream, self.read.through);
                     None
                 }
                 Heard::Silence => {
@@ -275,18 +274,41 @@ impl Source {
         let State::Reading(reading) = &mut self.state else {
             return None;
         };
-        let (deliveries, broken) = reading.sort(&block, &self.inbox);
+        let after = self.read.through;
+        let Sorted {
+            deliveries,
+            missed,
+            broken,
+        } = reading.sort(&block, &self.inbox, after);
         if let Some((_, delivery)) = deliveries.last() {
-            self.through = delivery.seq;
+            self.read.through = delivery.seq;
+            self.read.record = delivery.position();
         }
-        match broken {
-            None => self.pull(),
-            Some(_) => self.recreate(),
-        }
+        let lost = match broken {
+            None => {
+                self.pull();
+                None
+            }
+            Some(Broken::Lost(why)) => {
+                self.recreate();
+                Some(why)
+            }
+            Some(Broken::Behind) => {
+                self.stop();
+                return Some(SourceEvent::WentBack("it delivers what was read before"));
+            }
+        };
         if deliveries.is_empty() {
-            return broken.map(SourceEvent::Unavailable);
+            return lost.map(SourceEvent::Unavailable);
         }
-        Some(SourceEvent::Records(Block { block, deliveries }))
+        let block = Block::new(block, deliveries);
+        if missed {
+            let held = self
+                .retention
+                .hold(block, after, &self.control, &self.stream);
+            return held.map(SourceEvent::Records);
+        }
+        Some(SourceEvent::Records(block))
     }
 
     /// Keeps enough pulls open.
@@ -303,9 +325,19 @@ impl Source {
         }
     }
 
-    fn probed(&mut self, last: Option<SourceSeq>) -> Option<SourceEvent> {
-        let last = last.filter(|last| *last > self.through)?;
-        self.through = last;
+    /// Nothing more waits for the consumer, so that all up to the stream's last sequence is done with.
+    fn probed(&mut self, range: Option<(SourceSeq, SourceSeq)>) -> Option<SourceEvent> {
+        let State::Reading(reading) = &mut self.state else {
+            return None;
+        };
+        let (first, last) = range.filter(|(_, last)| *last > self.read.through)?;
+        let lost = SourceSeq(first.0.saturating_sub(1));
+        if reading.may_miss() && lost > self.read.through {
+            self.read.through = lost; // the rest follows with the next answer
+            return Some(SourceEvent::LostThrough(lost));
+        }
+        reading.handle_nothing_waits();
+        self.read.through = last;
         Some(SourceEvent::NothingThrough(last))
     }
 }

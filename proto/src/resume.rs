@@ -31,6 +31,25 @@ impl SourceFacts {
     }
 }
 
+/// What a lane has read of its stream so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadSoFar {
+    /// When that stream was created.
+    pub created_ns: u64,
+    /// Read, or known to hold nothing more, up to here.
+    pub through: SourceSeq,
+    /// The last record read. Before the first it names none: what the lane began behind was judged then.
+    pub record: Position,
+}
+
+impl ReadSoFar {
+    /// Whether the stream created at `created_ns` is still the one that was read, so that the lane may
+    /// go on behind `through`. `facts` were taken for `record`.
+    pub fn goes_on_in(&self, created_ns: u64, facts: &SourceFacts) -> bool {
+        created_ns == self.created_ns && self.through <= facts.last_seq && facts.holds(self.record)
+    }
+}
+
 /// Where the reading of a route once began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Beginning {
@@ -274,6 +293,25 @@ mod tests {
         };
         assert_eq!(epoch(u32::MAX), Err(too_high));
         assert_eq!(Epoch(u32::MAX).next(), Epoch(u32::MAX));
+    }
+
+    #[test]
+    fn a_lane_goes_on_in_the_stream_that_it_read_and_in_no_other() {
+        let read = ReadSoFar {
+            created_ns: 1,
+            through: SourceSeq(8),
+            record: at(7, 70),
+        };
+        assert!(read.goes_on_in(1, &facts(1, 9, 8)));
+        assert!(read.goes_on_in(1, &facts(9, 9, 9)), "its record expired");
+        assert!(!read.goes_on_in(2, &facts(1, 9, 8)), "made anew");
+        assert!(!read.goes_on_in(1, &facts(1, 7, 8)), "shorter than it was");
+        assert!(!read.goes_on_in(1, &facts(1, 9, 6)), "another record there");
+        let nothing = ReadSoFar {
+            record: Position::default(),
+            ..read
+        };
+        assert!(nothing.goes_on_in(1, &facts(1, 9, 1)));
     }
 
     #[test]

@@ -12,6 +12,8 @@
 
 mod answers;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -65,6 +67,9 @@ pub enum Admission {
     Rejected,
     /// The open batch must be sealed first; the record was not taken.
     Full,
+    /// It lies at or behind what was read: the reader has lost its place. The record was not taken, and
+    /// the lane must end, because the next one begins where the target stands.
+    Behind,
 }
 
 /// A batch under way.

@@ -31,6 +31,14 @@ impl Block {
         }
     }
 
+    /// The messages of the first subscription in bytes of the wire.
+    #[cfg(test)]
+    pub(crate) fn scanned(bytes: &[u8]) -> Option<Self> {
+        let run = super::parser::scan(bytes).ok()?.runs.into_iter().next()?;
+        let bytes = Bytes::copy_from_slice(bytes);
+        Some(Self::new(bytes, run.entries, 1, run.wire_bytes))
+    }
+
     /// The connection that these messages came on.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -55,7 +55,12 @@ impl Outbound {
                 self.stall = Some(stall).filter(|stall| stall.reason != StallReason::None);
             }
             Frame::CloseLane(close) => {
-                tracing::warn!(route = %self.reporter.name(), reason = %close.reason, detail = close.detail, "target closed the lane");
+                let (route, reason, detail) = (self.reporter.name(), close.reason, &close.detail);
+                if reason == LaneCloseReason::Shutdown {
+                    tracing::info!(%route, detail, "the target's driver has ended");
+                } else {
+                    tracing::warn!(%route, %reason, detail, "target closed the lane");
+                }
                 self.close_lane();
                 self.retry_at = Some(Instant::now() + RETRY);
             }
@@ -108,6 +113,14 @@ impl Outbound {
         tracing::warn!(route = %self.reporter.name(), %fault, "peer misbehaved on a lane");
         self.end_lane(LaneCloseReason::Misbehaved, &fault.to_string())
             .await;
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// The source may have gone back: the lane ends, and where the next one begins is judged from what
+    /// the target has.
+    pub(super) async fn rewind(&mut self, why: &str) {
+        tracing::warn!(route = %self.reporter.name(), why, "the source stream went back; it is read again from behind the target's last record");
+        self.end_lane(LaneCloseReason::Rewind, why).await;
         self.retry_at = Some(Instant::now() + RETRY);
     }
 

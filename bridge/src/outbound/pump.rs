@@ -17,7 +17,7 @@ impl Outbound {
         loop {
             self.send_ready();
             if self.sender.is_reading() {
-                self.take_block();
+                self.take_block().await;
             }
             if !self.seal().await {
                 break;

@@ -65,17 +65,18 @@ impl Outbound {
                 self.freshness.restart();
                 let lost = SourceSeq(facts.first_seq.0.saturating_sub(1));
                 self.sender.handle_lost_to_retention(lost);
-                self.source.start(from.follows.max(lost));
+                let created_ns = self.memory.now.stream_created_ns;
+                self.source.start(from.follows.max(lost), created_ns);
             }
             Err(fault) => self.refuse(fault).await,
         }
     }
 
-    pub(super) fn handle_source(&mut self, event: SourceEvent) {
+    pub(super) async fn handle_source(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Records(block) => {
                 self.block = Some((block, 0));
-                self.take_block();
+                self.take_block().await;
             }
             SourceEvent::NothingThrough(through) => {
                 self.sender.handle_nothing_through(through);
@@ -84,11 +85,12 @@ impl Outbound {
             }
             SourceEvent::LostThrough(through) => self.sender.handle_lost_to_retention(through),
             SourceEvent::Unavailable(why) => self.reporter.source_unreachable(why),
+            SourceEvent::WentBack(why) => self.rewind(why).await,
         }
     }
 
     /// Feeds records to the sender until the block ends or the open batch is full.
-    pub(super) fn take_block(&mut self) {
+    pub(super) async fn take_block(&mut self) {
         let Some((block, mut index)) = self.block.take() else {
             return;
         };
@@ -96,6 +98,9 @@ impl Outbound {
             if self.sender.is_full() {
                 self.block = Some((block, index));
                 return;
+            }
+            if let Some(lost) = block.lost_before(index) {
+                self.sender.handle_lost_to_retention(lost);
             }
             let (record, origin) = block.record(index, &mut self.source.judge);
             if origin.forged {
@@ -105,6 +110,9 @@ impl Outbound {
                 Admission::Full => {
                     self.block = Some((block, index));
                     return;
+                }
+                Admission::Behind => {
+                    return self.rewind("a record lies behind what was read").await;
                 }
                 Admission::Denied(reason) => self.reporter.denied(reason),
                 Admission::Batched | Admission::Returned | Admission::Rejected => {}

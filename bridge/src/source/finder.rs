@@ -45,7 +45,7 @@ impl Finder {
         }
     }
 
-    async fn try_find(
+    pub(super) async fn try_find(
         &self,
         position: Position,
         start: Option<SeekTo>,

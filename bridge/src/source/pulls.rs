@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use causeway_proto::id::SourceSeq;
+use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use serde_json::{Value, json};
 
 use crate::nats::Message;
@@ -28,6 +28,8 @@ pub(super) struct Pulls {
     number: u64,
     /// The next record is larger than any pull's bytes: it is asked for alone.
     oversize: bool,
+    /// A pull was used up, so that the record behind may have waited at the server.
+    used_up: bool,
 }
 
 impl Pulls {
@@ -38,8 +40,15 @@ impl Pulls {
         };
         *left -= 1;
         if *left == 0 {
+            self.used_up = true;
             self.open.pop_front();
         }
+    }
+
+    /// Whether a pull was used up since this was last asked. One that ended by its time had nothing to
+    /// deliver.
+    pub(super) fn take_used_up(&mut self) -> bool {
+        std::mem::take(&mut self.used_up)
     }
 
     /// The next request to send, if the server has too few.
@@ -83,6 +92,7 @@ impl Pulls {
                 if let Some(number) = number {
                     self.ended(number);
                 }
+                self.used_up |= code == 409;
                 if text.contains("MaxBytes") && left("Nats-Pending-Bytes") >= BYTES {
                     self.oversize = true;
                 }
@@ -114,6 +124,14 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// What names the record.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            seq: self.seq,
+            stored_at: StoredAt(self.stored_at_ns),
+        }
+    }
+
     /// Reads `$JS.ACK.<stream>.<consumer>.<tries>.<seq>.<number>.<time>.<pending>`, and the newer
     /// form with domain and account before the stream and a token behind. `None` for any other
     /// subject, and for a consumer of before.
@@ -180,8 +198,10 @@ mod tests {
         assert_eq!(ask(&mut pulls), [1, 2]);
         for _ in 0..BATCH {
             assert!(ask(&mut pulls).is_empty());
+            assert!(!pulls.take_used_up());
             pulls.delivered();
         }
+        assert!(pulls.take_used_up());
         assert_eq!(ask(&mut pulls), [3]);
     }
 

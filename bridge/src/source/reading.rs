@@ -22,12 +22,31 @@ const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// What happens to a consumer beside its deliveries.
 pub(super) enum Heard {
-    /// The stream goes up to here and holds nothing more for the consumer, if that is known.
-    Probed(Option<SourceSeq>),
+    /// The stream's first and last sequence, if it holds nothing more for the consumer.
+    Probed(Option<(SourceSeq, SourceSeq)>),
     /// Nothing came for a while: it is time to ask.
     ProbeDue,
     /// The server has said nothing at all for too long.
     Silence,
+}
+
+/// Why a consumer is of no more use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// It is gone, or a delivery of it is; another one goes on behind the last record.
+    Lost(String),
+    /// It delivers what was read already, so that what was read may have been of another stream.
+    Behind,
+}
+
+/// What came, sorted.
+pub(super) struct Sorted {
+    /// Messages that are records.
+    pub(super) deliveries: Vec<(usize, Delivery)>,
+    /// They jump over positions, and what stood there may have waited at the server for too long.
+    pub(super) missed: bool,
+    /// What came behind them, if the consumer is of no more use.
+    pub(super) broken: Option<Broken>,
 }
 
 /// Owns what is known of the consumer that is being read.
@@ -35,10 +54,13 @@ pub(super) struct Reading {
     consumer: String,
     deliveries: u64,
     pulls: Pulls,
+    /// The server may keep records waiting. While it does not, it delivers each within moments, and only a
+    /// stream that keeps records no longer than that loses one unread.
+    waits: bool,
     heard: Instant,
     probe_at: Instant,
     probe_wait: Duration,
-    probe: Option<JoinHandle<Option<u64>>>,
+    probe: Option<JoinHandle<Option<(u64, u64)>>>,
 }
 
 impl Reading {
@@ -49,6 +71,7 @@ impl Reading {
             consumer,
             deliveries: 0,
             pulls: Pulls::default(),
+            waits: true,
             heard: now,
             probe_at: now + PROBE_MIN,
             probe_wait: PROBE_MIN,
@@ -65,22 +88,30 @@ impl Reading {
         self.heard
     }
 
-    /// Sorts what came into records and words of the server. The text says why the consumer is of no
-    /// more use, if it is not; the records before that are good.
+    /// Sorts what came into records and words of the server. `through`: it was read up to here.
     pub(super) fn sort(
         &mut self,
         block: &nats::Block,
         inbox: &str,
-    ) -> (Vec<(usize, Delivery)>, Option<String>) {
+        mut through: SourceSeq,
+    ) -> Sorted {
         self.heard = Instant::now();
         let mut deliveries = Vec::with_capacity(block.len());
-        let mut broken = None;
+        let (mut missed, mut broken) = (false, None);
         for (index, message) in block.iter().enumerate() {
             if let Some(delivery) = Delivery::parse(message.reply, self.consumer.as_bytes()) {
                 if delivery.number != self.deliveries + 1 {
-                    broken = Some("a delivery is missing".to_owned());
+                    broken = Some(Broken::Lost("a delivery is missing".to_owned()));
                     break;
                 }
+                if delivery.seq <= through {
+                    broken = Some(Broken::Behind);
+                    break;
+                }
+                self.waits |= self.pulls.take_used_up();
+                missed |= self.waits && delivery.seq.0 > through.0 + 1;
+                self.waits = delivery.behind > 0;
+                through = delivery.seq;
                 self.deliveries += 1;
                 self.pulls.delivered();
                 deliveries.push((index, delivery));
@@ -89,7 +120,7 @@ impl Reading {
             {
                 broken = message
                     .status()
-                    .map(|(code, text)| format!("{code} {text}"));
+                    .map(|(code, text)| Broken::Lost(format!("{code} {text}")));
                 break;
             }
         }
@@ -97,7 +128,22 @@ impl Reading {
             self.probe_wait = PROBE_MIN;
             self.probe_at = self.heard + PROBE_MIN;
         }
-        (deliveries, broken)
+        Sorted {
+            deliveries,
+            missed,
+            broken,
+        }
+    }
+
+    /// Whether records may have waited at the server and left their stream since the last delivery.
+    pub(super) fn may_miss(&mut self) -> bool {
+        self.waits |= self.pulls.take_used_up();
+        self.waits
+    }
+
+    /// Nothing waits at the server.
+    pub(super) fn handle_nothing_waits(&mut self) {
+        self.waits = false;
     }
 
     /// The next pull to send, with its number, if the server owes too little.
@@ -119,7 +165,7 @@ impl Reading {
         }
     }
 
-    fn note_probe(&mut self, known: Option<u64>) -> Option<SourceSeq> {
+    fn note_probe(&mut self, known: Option<(u64, u64)>) -> Option<(SourceSeq, SourceSeq)> {
         let wait = if known.is_some() {
             PROBE_MIN
         } else {
@@ -127,7 +173,7 @@ impl Reading {
         };
         self.probe_wait = wait.min(PROBE_MAX);
         self.probe_at = Instant::now() + self.probe_wait;
-        known.map(SourceSeq)
+        known.map(|(first, last)| (SourceSeq(first), SourceSeq(last)))
     }
 
     /// Asks how far the stream is ([`Heard::Probed`]). `through`: it was read up to here.
@@ -135,13 +181,60 @@ impl Reading {
         let (control, stream) = (control.clone(), stream.to_owned());
         let (consumer, deliveries) = (self.consumer.clone(), self.deliveries);
         self.probe = Some(tokio::task::spawn_local(async move {
-            let last_seq = control.stream(&stream).await.ok()?.last_seq;
-            if last_seq <= through.0 {
+            let info = control.stream(&stream).await.ok()?;
+            if info.last_seq <= through.0 {
                 return None;
             }
             // Asked after the stream: nothing up to `last_seq` is left for this consumer.
             let (pending, delivered) = control.consumer_pending(&stream, &consumer).await.ok()?;
-            (pending == 0 && delivered == deliveries).then_some(last_seq)
+            (pending == 0 && delivered == deliveries).then_some((info.first_seq, info.last_seq))
         }));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+mod tests {
+    use super::*;
+
+    const INBOX: &str = "_INBOX";
+
+    /// What consumer `c1` delivers from its delivery `number` on: sequences, and how many wait behind.
+    fn block(number: usize, records: &[(u64, u64)]) -> nats::Block {
+        let message = |(index, (seq, behind)): (usize, &(u64, u64))| {
+            let number = number + index;
+            format!("MSG orders.new 1 $JS.ACK.S.c1.1.{seq}.{number}.1.{behind} 2\r\n{{}}\r\n")
+        };
+        let bytes: String = records.iter().enumerate().map(message).collect();
+        nats::Block::scanned(bytes.as_bytes()).unwrap()
+    }
+
+    fn sort(seqs: &[u64], through: u64) -> (Vec<u64>, Option<Broken>) {
+        let mut reading = Reading::new("c1".into());
+        let records: Vec<_> = seqs.iter().map(|seq| (*seq, 0)).collect();
+        let sorted = reading.sort(&block(1, &records), INBOX, SourceSeq(through));
+        let seqs = sorted.deliveries.iter().map(|(_, d)| d.seq.0).collect();
+        (seqs, sorted.broken)
+    }
+
+    #[tokio::test]
+    async fn deliveries_at_or_behind_what_was_read_break_the_consumer() {
+        assert_eq!(sort(&[8, 9, 12], 7), (vec![8, 9, 12], None));
+        assert_eq!(sort(&[7, 8], 7), (vec![], Some(Broken::Behind)));
+        assert_eq!(sort(&[8, 8], 7), (vec![8], Some(Broken::Behind)));
+        assert_eq!(sort(&[8, 5], 7), (vec![8], Some(Broken::Behind)));
+    }
+
+    #[tokio::test]
+    async fn a_jump_matters_where_records_may_have_waited() {
+        let mut reading = Reading::new("c1".into());
+        let mut missed = |number, records: &[_], through| {
+            let sorted = reading.sort(&block(number, records), INBOX, SourceSeq(through));
+            sorted.missed
+        };
+        assert!(missed(1, &[(3, 0)], 1), "nobody knows what waited before");
+        assert!(!missed(2, &[(9, 0), (15, 2)], 3), "a filter's jumps");
+        assert!(!missed(4, &[(16, 2), (17, 0)], 15), "no jump");
+        assert!(missed(6, &[(18, 1), (30, 0)], 17));
     }
 }

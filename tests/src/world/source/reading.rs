@@ -143,7 +143,9 @@ impl World {
                 reached_end = false;
                 break;
             }
-            if hand_over(&mut outbound.sender, *seq, stored, path.to) == Admission::Full {
+            let admission = hand_over(&mut outbound.sender, *seq, stored, path.to);
+            assert_ne!(admission, Admission::Behind, "read in the stream's order");
+            if admission == Admission::Full {
                 reached_end = false;
                 break;
             }

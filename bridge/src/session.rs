@@ -43,6 +43,10 @@ const CONTROL_QUEUE: usize = 256;
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Lanes of a session, closed ones included: their numbers are not used again. A route that is refused for ever opens two a
+/// second; after hours of that the session is made anew.
+const LANES_MAX: usize = 1 << 16;
+
 /// Done when a driver, whose number it brings, takes nothing more.
 type DriverEnd = Pin<Box<dyn Future<Output = usize> + Send>>;
 
@@ -211,6 +215,9 @@ impl<'a> Session<'a> {
         let ours = lane.0 % 2 == self.next_lane.load(Ordering::Relaxed) % 2;
         if ours || self.lanes.contains_key(&lane) {
             return Err(PeerMisbehaved::LaneReused(lane).into());
+        }
+        if self.lanes.len() >= LANES_MAX {
+            return Err(PeerMisbehaved::TooManyLanes(LANES_MAX as u32).into());
         }
         let wanted =
             |route: &RouteHandle| route.direction == Direction::In && route.name == open.route;

@@ -15,7 +15,7 @@ use causeway_proto::id::LaneId;
 use causeway_proto::receiver::{Action, Receiver, Report};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::decoding::{Decoded, Decoding};
 use self::target::{Done, Target, Turn};
@@ -26,6 +26,8 @@ use crate::session::{Port, RouteEvent};
 use crate::wait::{join, wait_until};
 
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Between attempts to save what has to be durable.
+const SAVE_RETRY: Duration = Duration::from_millis(500);
 
 /// What happened.
 enum Event {
@@ -46,7 +48,7 @@ pub struct Inbound {
     decoding: Decoding,
     key: CheckpointKey,
     store: CheckpointWriter,
-    saving: Option<JoinHandle<bool>>,
+    saving: Option<JoinHandle<()>>,
     reporter: RouteReporter,
     events: mpsc::Receiver<RouteEvent>,
     port: Option<Port>,
@@ -111,7 +113,7 @@ impl Inbound {
             biased;
             turn = self.target.turn() => Event::Target(turn),
             decoded = self.decoding.finished() => Event::Decoded(decoded),
-            _ = join(&mut self.saving) => Event::Saved,
+            () = join(&mut self.saving) => Event::Saved,
             event = self.events.recv() => event.map_or(Event::Ended, Event::Route),
             () = wait_until(timer) => Event::Timer,
             _ = self.drain.changed(), if !draining => Event::Drain,
@@ -249,7 +251,12 @@ impl Inbound {
         self.reporter.checkpointed();
         if now {
             let store = self.store.clone();
-            self.saving = Some(tokio::task::spawn_local(async move { store.sync().await }));
+            // What waits for this would be told wrong after a crash: it waits for a disk that fails, too.
+            self.saving = Some(tokio::task::spawn_local(async move {
+                while !store.sync().await {
+                    sleep(SAVE_RETRY).await;
+                }
+            }));
         }
     }
 

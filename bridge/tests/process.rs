@@ -11,13 +11,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use causeway::checkpoint::{CheckpointKey, CheckpointStore, SledStore, StoreError};
+use causeway::checkpoint::{
+    CheckpointKey, CheckpointStore, CheckpointWriter, SledStore, StoreError,
+};
 use causeway::session::Direction;
 use causeway::shutdown;
 use causeway_proto::id::{RegionId, RouteName};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 const PART: &str = "CAUSEWAY_TEST_PART";
 const STATE: &str = "CAUSEWAY_TEST_STATE";
+/// What a file that may not grow is told with (signal(7)).
+const SIGXFSZ: i32 = 25;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Not a test of its own: the other process's side of the tests below.
@@ -25,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn other_process() {
     match std::env::var(PART).as_deref() {
         Ok("holds the store") => hold_the_store(),
+        Ok("meets a full disk") => meet_a_full_disk(),
         Ok("drains for ever") => drain(Duration::from_secs(600), true),
         Ok("drains at once") => drain(Duration::from_secs(600), false),
         Ok("drains too long") => drain(Duration::from_millis(1), true),
@@ -39,6 +46,53 @@ fn hold_the_store() {
     store.flush().unwrap();
     println!("\nready");
     std::thread::park_timeout(PATIENCE);
+}
+
+/// No file may grow any more, and then each may: an error of the file system's own, with room before and after.
+fn meet_a_full_disk() {
+    let state = std::env::var(STATE).unwrap();
+    let limit_files = |bytes| {
+        let limits = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        setrlimit(Resource::Fsize, limits).unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        // Unheard, it ends the process.
+        let _heard = signal(SignalKind::from_raw(SIGXFSZ)).unwrap();
+        let writer = CheckpointWriter::start(Box::new(SledStore::open(Path::new(&state)).unwrap()));
+        writer.put(key(), b"before".to_vec()).await;
+        assert!(writer.sync().await);
+        limit_files(Some(1));
+        writer.put(key(), b"meanwhile".to_vec()).await;
+        for len in 1.. {
+            // Room that it has already may do for some.
+            let other = CheckpointKey::new(
+                Direction::Out,
+                &RouteName::new("other").unwrap(),
+                &RegionId::new("us").unwrap(),
+            );
+            writer.put(other, vec![7; len * 10_000]).await;
+            if !writer.sync().await {
+                break;
+            }
+        }
+        assert!(*writer.failing().borrow());
+        limit_files(None);
+        while !writer.sync().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!*writer.failing().borrow());
+    });
+    let store = SledStore::open(Path::new(&state)).unwrap();
+    let value = store.get(&key()).unwrap();
+    assert_eq!(value.as_deref(), Some(&b"meanwhile"[..]));
+    println!("\nready");
 }
 
 fn drain(grace: Duration, is_stuck: bool) {
@@ -124,6 +178,13 @@ impl Drop for Other {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn a_disk_that_was_full_is_written_again_without_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let other = Other::start("meets a full disk", state.path());
+    assert!(other.end().success());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The store on disk: sled, fsynced on flush.
 //!
 //! A store that cannot be read is set aside and begun anew: the streams themselves tell what was in
-//! it. sled panics on some damage of its files, so every call into it stands behind a guard. It is
+//! it. sled panics on some damage of its files, so every call into it stands behind a guard. After an error of the disk
+//! it takes nothing more, even when there is room again, until it is opened anew. It is
 //! given the least of memory, for a few hundred values of fifty bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +23,8 @@ const CACHE_LEN: u64 = 1 << 20;
 /// See the module.
 pub struct SledStore {
     path: PathBuf,
-    db: sled::Db,
+    /// None after an error, until it is opened anew.
+    db: Option<sled::Db>,
     set_aside: Option<PathBuf>,
 }
 
@@ -35,7 +37,7 @@ impl SledStore {
         match open_unlocked(&path) {
             Ok(db) => Ok(Self {
                 path,
-                db,
+                db: Some(db),
                 set_aside: None,
             }),
             Err(Fault::Locked(why)) => Err(StoreError::Locked(state.to_owned(), why)),
@@ -60,20 +62,45 @@ impl SledStore {
         match open_unlocked(&path) {
             Ok(db) => Ok(Self {
                 path,
-                db,
+                db: Some(db),
                 set_aside: Some(aside),
             }),
-            Err(Fault::Locked(why) | Fault::Unreachable(why) | Fault::Damaged(why)) => {
-                Err(io(&path, why))
-            }
+            Err(fault) => Err(io(&path, fault.why())),
         }
     }
 
-    fn guarded<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(result) => result.map_err(|why| io(&self.path, why)),
-            Err(_) => Err(io(&self.path, GAVE_UP)),
+    /// A change. What sled had taken and not flushed goes with an error: the writer puts it again.
+    fn change<T>(
+        &mut self,
+        call: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<(), StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => self.open_anew()?,
+        };
+        match guarded(&self.path, || call(&db)) {
+            Ok(_) => self.db = Some(db),
+            Err(why) => {
+                // It flushes when it goes, on the disk that has just failed.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+                return Err(why);
+            }
         }
+        Ok(())
+    }
+
+    fn open_anew(&mut self) -> Result<sled::Db, StoreError> {
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        let opened = Self::open(state)?;
+        self.set_aside = opened.set_aside.or_else(|| self.set_aside.take());
+        opened.db.ok_or_else(|| io(&self.path, GAVE_UP))
+    }
+}
+
+fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|why| io(path, why)),
+        Err(_) => Err(io(path, GAVE_UP)),
     }
 }
 
@@ -87,21 +114,23 @@ impl std::fmt::Debug for SledStore {
 
 impl CheckpointStore for SledStore {
     fn get(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.guarded(|| self.db.get(key.as_bytes()))?;
+        let Some(db) = &self.db else {
+            return Err(io(&self.path, "it is to be opened anew after an error"));
+        };
+        let value = guarded(&self.path, || db.get(key.as_bytes()))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn put(&mut self, key: &CheckpointKey, value: &[u8]) -> Result<(), StoreError> {
-        self.guarded(|| self.db.insert(key.as_bytes(), value))
-            .map(drop)
+        self.change(|db| db.insert(key.as_bytes(), value))
     }
 
     fn remove(&mut self, key: &CheckpointKey) -> Result<(), StoreError> {
-        self.guarded(|| self.db.remove(key.as_bytes())).map(drop)
+        self.change(|db| db.remove(key.as_bytes()))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.guarded(|| self.db.flush()).map(drop)
+        self.change(|db| db.flush())
     }
 }
 
@@ -114,6 +143,14 @@ enum Fault {
     Unreachable(String),
     /// Its content makes no sense.
     Damaged(String),
+}
+
+impl Fault {
+    fn why(self) -> String {
+        match self {
+            Self::Locked(why) | Self::Unreachable(why) | Self::Damaged(why) => why,
+        }
+    }
 }
 
 /// Opens the store as soon as it is free: a sidecar that is being replaced lets go a moment later,

@@ -90,7 +90,7 @@ impl SledStore {
     }
 
     fn open_anew(&mut self) -> Result<sled::Db, StoreError> {
-        let state = self.path.parent().unwrap_or(Path::new("."));
+        let state = self.path.parent().unwrap_or_else(|| Path::new("."));
         let opened = Self::open(state)?;
         self.set_aside = opened.set_aside.or_else(|| self.set_aside.take());
         opened.db.ok_or_else(|| io(&self.path, GAVE_UP))

@@ -84,10 +84,9 @@ fn meet_a_full_disk() {
         }
         assert!(*writer.failing().borrow());
         limit_files(None);
-        while !writer.sync().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert!(!*writer.failing().borrow());
+        // It tries by itself.
+        let mut failing = writer.failing();
+        failing.wait_for(|failing| !failing).await.unwrap();
     });
     let store = SledStore::open(Path::new(&state)).unwrap();
     let value = store.get(&key()).unwrap();

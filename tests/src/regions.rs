@@ -20,9 +20,9 @@ use causeway::wan::Profile;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-pub use self::records::{jetstream_of, publish, read_numbers};
+pub use self::records::{jetstream_of, publish, read_numbers, read_records};
 use self::setup::start_server;
-pub use self::setup::{Dials, Setup};
+pub use self::setup::{BACK, Dials, Setup};
 
 /// Long enough for two busy cores; a test that is well never waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(120);

@@ -7,26 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use causeway_tests::regions::{
-    DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, publish, read_numbers,
+    BACK, DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, publish, read_numbers,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The way back.
-const BACK: &str = r#"
-[[route]]
-name = "back"
-from = "eu"
-to = ["us"]
-stream = "BACK"
-subjects = ["back.>"]
-target = "BACK_COPY"
-create = { duplicate_window = "100ms" }
-[[class]]
-name = "back"
-subjects = ["back.>"]
-regions = "any"
-"#;
 const COUNT: u64 = 60_000;
 
 struct BothWays {

@@ -3,7 +3,8 @@
 #![cfg(feature = "servers")]
 
 use anyhow::{Result, ensure};
-use causeway_tests::regions::{SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+use causeway_tests::regions::{DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, read_numbers};
+use tokio::time::timeout;
 
 /// Both servers take a megabyte, headers included. The record fits, with what Causeway adds it does not; nor does a copy of
 /// it with what is said of it.
@@ -66,21 +67,7 @@ async fn a_start_beyond_the_end_waits_for_the_stream_to_get_there() -> Result<()
     };
     regions.await_status("us", waits).await?;
     regions.publish(80).await?;
-    // The first fifty are not wanted: the target begins with number 50.
-    let numbers = async {
-        loop {
-            let eu = jetstream_of(&regions.eu).await?;
-            if let Ok(target) = eu.get_stream(TARGET).await
-                && target.get_info().await?.state.messages >= 50
-            {
-                return anyhow::Ok(target.get_raw_message(1).await?.payload);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let first = tokio::time::timeout(causeway_tests::regions::DEADLINE, numbers).await??;
-    ensure!(first.starts_with(b"{\"n\":50,"), "{first:?}");
-    let source = jetstream_of(&regions.us).await?.get_stream(SOURCE).await?;
-    ensure!(source.get_info().await?.state.messages == 100);
+    let wanted = timeout(DEADLINE, read_numbers(&regions.eu, TARGET, 50)).await??;
+    ensure!(wanted.iter().copied().eq(50..100), "{wanted:?}");
     Ok(())
 }

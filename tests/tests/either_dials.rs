@@ -5,25 +5,9 @@
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::stream;
 use causeway_tests::regions::{
-    DEADLINE, Dials, Setup, TwoRegions, jetstream_of, publish, read_numbers,
+    BACK, DEADLINE, Dials, Setup, TwoRegions, jetstream_of, publish, read_numbers,
 };
 use tokio::time::timeout;
-
-/// The way back: records of eu for us.
-const BACK: &str = r#"
-[[route]]
-name = "back"
-from = "eu"
-to = ["us"]
-stream = "BACK"
-subjects = ["back.>"]
-target = "BACK_COPY"
-create = { duplicate_window = "100ms" }
-[[class]]
-name = "back"
-subjects = ["back.>"]
-regions = "any"
-"#;
 
 /// Two regions whose records flow both ways, and how many have gone back.
 struct Both {

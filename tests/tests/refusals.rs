@@ -17,24 +17,8 @@ use causeway_proto::id::{
     BatchSeq, Epoch, FleetName, LaneId, RegionId, RouteName, SourceSeq, StreamName,
 };
 use causeway_proto::version::ProtoVersion;
-use causeway_tests::regions::{DEADLINE, Setup, TwoRegions};
+use causeway_tests::regions::{BACK, DEADLINE, Setup, TwoRegions};
 use tokio::time::{Instant, timeout};
-
-/// A second route, which arrives at us: something to open a lane for.
-const BACK: &str = r#"
-[[route]]
-name = "back"
-from = "eu"
-to = ["us"]
-stream = "BACK"
-subjects = ["back.>"]
-target = "BACK_COPY"
-create = {}
-[[class]]
-name = "back"
-subjects = ["back.>"]
-regions = "any"
-"#;
 
 fn region(name: &str) -> Result<RegionId> {
     Ok(RegionId::new(name)?)

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::stream::{self, DiscardPolicy};
-use causeway_tests::regions::{DEADLINE, Setup, TARGET, TwoRegions, jetstream_of};
+use causeway_tests::regions::{
+    DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, read_numbers, read_records,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -33,7 +35,7 @@ async fn a_deleted_store_with_others_on_the_target() -> Result<()> {
         let body = format!("{{\"n\":{number}}}");
         us.publish("orders.more", body.into()).await?.await?;
     }
-    let read = causeway_tests::regions::read_numbers(&regions.eu, TARGET, 1_500);
+    let read = read_numbers(&regions.eu, TARGET, 1_500);
     let numbers = timeout(DEADLINE, read).await??;
     ensure!(
         numbers.iter().copied().eq(0..1_500),
@@ -99,17 +101,9 @@ async fn publish(regions: &TwoRegions, subjects: &[&'static str]) -> Result<()> 
 }
 
 async fn await_messages(regions: &TwoRegions, count: u64) -> Result<()> {
-    let target = jetstream_of(&regions.eu).await?.get_stream(TARGET).await?;
-    let counted = async {
-        while target.get_info().await?.state.messages < count {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        anyhow::Ok(())
-    };
-    match timeout(DEADLINE, counted).await {
-        Ok(counted) => counted,
-        Err(_) => anyhow::bail!("fewer than {count} records\n{}", regions.logs()),
-    }
+    let read = timeout(DEADLINE, read_records(&regions.eu, TARGET, count)).await;
+    read.with_context(|| format!("fewer than {count} records\n{}", regions.logs()))??;
+    Ok(())
 }
 
 fn is_stalled(status: &Value) -> bool {

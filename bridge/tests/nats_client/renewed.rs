@@ -49,7 +49,8 @@ async fn metrics(admin: u16) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Waits until both connections of a sidecar from which a route leaves are up, or until both are down.
+/// Waits until both connections of a sidecar from which a route leaves are up, or until both are down. Its address says no
+/// more than how things stand, so it is asked again.
 async fn await_nats(admin: u16, is_up: bool) {
     let wanted = ["control", "source"].map(|name| {
         format!(

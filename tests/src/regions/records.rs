@@ -38,6 +38,20 @@ pub async fn publish(
 
 /// Reads the numbers of the first `count` records of a stream, waiting until they are there.
 pub async fn read_numbers(server: &Server, stream: &str, count: u64) -> Result<Vec<u64>> {
+    let number = |message: &jetstream::Message| {
+        let body: serde_json::Value = serde_json::from_slice(&message.payload)?;
+        body["n"].as_u64().context("a record without a number")
+    };
+    let records = read_records(server, stream, count).await?;
+    records.iter().map(number).collect()
+}
+
+/// Reads the first `count` records that a stream holds, waiting until they are there.
+pub async fn read_records(
+    server: &Server,
+    stream: &str,
+    count: u64,
+) -> Result<Vec<jetstream::Message>> {
     let jetstream = jetstream_of(server).await?;
     let stream = loop {
         match jetstream.get_stream(stream).await {
@@ -49,11 +63,9 @@ pub async fn read_numbers(server: &Server, stream: &str, count: u64) -> Result<V
     };
     let config = consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await?.messages().await?;
-    let mut numbers = Vec::new();
-    while (numbers.len() as u64) < count {
-        let message = messages.next().await.context("the reader ended")??;
-        let body: serde_json::Value = serde_json::from_slice(&message.payload)?;
-        numbers.push(body["n"].as_u64().context("a record without a number")?);
+    let mut records = Vec::new();
+    while (records.len() as u64) < count {
+        records.push(messages.next().await.context("the reader ended")??);
     }
-    Ok(numbers)
+    Ok(records)
 }

@@ -10,6 +10,22 @@ use causeway::demo::server::{Server, ServerOptions};
 
 use super::{SOURCE, TARGET, TwoRegions, jetstream_of};
 
+/// A second route, for [`Setup::route`]: records of eu's stream `BACK` for us.
+pub const BACK: &str = r#"
+[[route]]
+name = "back"
+from = "eu"
+to = ["us"]
+stream = "BACK"
+subjects = ["back.>"]
+target = "BACK_COPY"
+create = { duplicate_window = "100ms" }
+[[class]]
+name = "back"
+subjects = ["back.>"]
+regions = "any"
+"#;
+
 /// What a test wants to be different.
 #[derive(Debug, Clone)]
 pub struct Setup {

@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use causeway_proto::blame::{Blame, blame};
 use causeway_proto::frame::StallReason;
 use causeway_proto::id::{Position, SourceSeq, StoredAt};
 use causeway_proto::run::Stalled;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
+use tokio::time::interval;
 
 /// An answer takes milliseconds; a server without a leader takes for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// While a cluster elects a leader nobody answers, then or later; so a question is asked again. The first answer to any
+/// counts, so that a slow server is heard as well.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A region's JetStream API.
 #[derive(Debug, Clone)]
@@ -55,6 +62,11 @@ impl ControlError {
                 ..
             }
         )
+    }
+
+    /// Whether it exists and none of the servers that hold it is there.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Api { code: 10119, .. })
     }
 
     /// The state that a route is in because of this.
@@ -257,14 +269,26 @@ impl Control {
         parse(&subject, &reply.payload).map(|_| ())
     }
 
+    /// Every question may be asked twice: the second creation of the same thing finds it.
     async fn ask(&self, what: &str, question: &Value) -> Result<Value, ControlError> {
         let subject = format!("{}.{what}", self.prefix);
-        let request = async_nats::Request::new()
-            .payload(question.to_string().into())
-            .timeout(Some(TIMEOUT));
-        let reply = self.client.send_request(subject, request).await;
-        let reply = reply.map_err(|why| unreachable(what, &why))?;
-        parse(what, &reply.payload)
+        let payload = Bytes::from(question.to_string());
+        let mut again = interval(ASK_AGAIN);
+        let mut asked = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                _ = again.tick() => {
+                    let request = async_nats::Request::new()
+                        .payload(payload.clone())
+                        .timeout(Some(TIMEOUT));
+                    asked.push(self.client.send_request(subject.clone(), request));
+                }
+                Some(reply) = asked.next() => {
+                    let reply = reply.map_err(|why| unreachable(what, &why))?;
+                    return parse(what, &reply.payload);
+                }
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! given up, or expects a sequence that has passed; and no new connection is used before the server
 //! has read the old one to its end (`nats`, "The fence").
 
+mod barrier;
 mod chain;
 mod fast;
 mod hearing;
@@ -25,11 +26,10 @@ use causeway_proto::id::TargetSeq;
 use causeway_proto::provenance::{Provenance, content_hash, find};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{Evidence, Run, RunEnd, RunResult, Stalled};
-use tokio::time::timeout;
 
 pub use self::stamp::{Prepared, Stamp};
 use crate::control::{Control, ControlError, StreamInfo};
-use crate::nats::{Client, Event, State, Subscription, append_publish};
+use crate::nats::{Client, State, Subscription};
 
 /// A server that has answered nothing for so long is asked again from the beginning.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,8 +127,7 @@ impl Publisher {
             }
         };
         self.check(&info)?;
-        self.pass_barrier(&info).await?;
-        let info = self.find_or_create().await.map_err(|why| why.stalled())?;
+        let info = self.settled(info).await?;
         self.traits = TargetTraits {
             ttl: info.flag("allow_msg_ttl"),
             rollup: info.flag("allow_rollup_hdrs") && !info.flag("deny_purge") && self.config.sole,
@@ -148,72 +147,6 @@ impl Publisher {
             last_seq: TargetSeq(info.last_seq),
             evidence_stays: info.is_limits(),
         })
-    }
-
-    /// Waits until the target has taken or refused all that any connection of ours sent before. The
-    /// server has read the old connection to its end, but what it read passes through the stream's
-    /// queue; so a message that the stream must refuse (it expects to be in a stream of another name)
-    /// goes through the same queue, and its refusal comes out behind everything else.
-    async fn pass_barrier(&mut self, info: &StreamInfo) -> Result<(), Stalled> {
-        let down = |detail: &str| Stalled {
-            reason: StallReason::TargetUnreachable,
-            detail: detail.to_owned(),
-        };
-        let is_up = self.catch_up();
-        let Some(generation) = self.generation.filter(|_| is_up) else {
-            return Err(down("no connection"));
-        };
-        if let Some(text) = &self.deaf {
-            return Err(forbidden(text));
-        }
-        let Some(subject) = info.config["subjects"][0].as_str() else {
-            let reason = StallReason::TargetUnfit;
-            return Err(Stalled {
-                reason,
-                detail: "the target takes no subjects".into(),
-            });
-        };
-        let subject = subject.replace(['*', '>'], "causeway-barrier");
-        self.runs += 1;
-        let reply = format!("{}.b{:x}", self.inbox, self.runs);
-        let headers: &[u8] = b"NATS/1.0\r\nNats-Expected-Stream: causeway-barrier\r\n\r\n";
-        self.chunk.clear();
-        append_publish(
-            &mut self.chunk,
-            subject.as_bytes(),
-            reply.as_bytes(),
-            &[headers],
-            &[],
-        )
-        .map_err(|_| down("the target's subject cannot be published to"))?;
-        if !self.hand_over(generation).await {
-            return Err(down("no connection"));
-        }
-        loop {
-            match timeout(ANSWER_TIMEOUT, self.replies.next()).await {
-                Err(_) => return Err(down("the target's server does not answer publishes")),
-                Ok(Some(Event::Block(block))) => {
-                    if block
-                        .iter()
-                        .any(|message| message.subject == reply.as_bytes())
-                    {
-                        return Ok(());
-                    }
-                }
-                Ok(Some(Event::Denied(text))) => {
-                    if self.is_denied(&text, |denied| denied == subject.as_bytes()) {
-                        return Err(forbidden(&text));
-                    }
-                }
-                Ok(Some(Event::Up {
-                    generation: new, ..
-                })) if new == generation => {}
-                Ok(_) => {
-                    self.generation = None;
-                    return Err(down("the connection is gone"));
-                }
-            }
-        }
     }
 
     async fn find_or_create(&self) -> Result<StreamInfo, ControlError> {

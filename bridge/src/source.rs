@@ -240,10 +240,8 @@ impl Source {
                     reading.probe(&self.control, &self.stream, self.read.through);
                     None
                 }
-                Heard::Silence => {
-                    self.recreate();
-                    Some(SourceEvent::Unavailable("the consumer fell silent".into()))
-                }
+                Heard::Silence => self.lose("the consumer fell silent"),
+                Heard::Gone => self.lose("the consumer is gone"),
             },
         }
     }
@@ -262,6 +260,11 @@ impl Source {
             Some(_) => {}
             None => std::future::pending().await, // shut down: nothing will come
         }
+    }
+
+    fn lose(&mut self, why: &str) -> Option<SourceEvent> {
+        self.recreate();
+        Some(SourceEvent::Unavailable(why.to_owned()))
     }
 
     fn recreate(&mut self) {

@@ -3,6 +3,7 @@
 //! A test reads as a story: `start`, `publish`, something breaks, `verify`. Records are numbered, so
 //! that loss, repetition and order show at the target without looking at anything of ours.
 
+mod cluster;
 mod operator;
 mod records;
 mod setup;
@@ -20,8 +21,8 @@ use causeway::wan::Profile;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use self::cluster::start_servers;
 pub use self::records::{jetstream_of, publish, read_numbers, read_records};
-use self::setup::start_server;
 pub use self::setup::{BACK, Dials, Setup};
 
 /// Long enough for two busy cores; a test that is well never waits for it.
@@ -40,6 +41,9 @@ pub struct TwoRegions {
     pub us: Server,
     /// The target's server.
     pub eu: Server,
+    /// The other servers of clusters.
+    us_peers: Vec<Server>,
+    eu_peers: Vec<Server>,
     /// The WAN.
     pub relay: Relay,
     us_sidecar: Option<Process>,
@@ -56,9 +60,11 @@ impl TwoRegions {
     /// Servers, streams, certificates and both sidecars.
     pub async fn start(setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let [source, target] = [&setup.source_server, &setup.target_server].map(Clone::clone);
-        let us = start_server(directory.path(), "us", setup.source_version, source).await?;
-        let eu = start_server(directory.path(), "eu", setup.target_version, target).await?;
+        let (at, count) = (directory.path(), setup.servers);
+        let (version, config) = (setup.source_version, &setup.source_server);
+        let (us, us_peers) = start_servers(at, "us", version, config, count).await?;
+        let (version, config) = (setup.target_version, &setup.target_server);
+        let (eu, eu_peers) = start_servers(at, "eu", version, config, count).await?;
         let listen = free_port()?;
         let path = Profile {
             delay: setup.wan.0,
@@ -77,6 +83,8 @@ impl TwoRegions {
             directory,
             us,
             eu,
+            us_peers,
+            eu_peers,
             relay,
             us_sidecar: None,
             eu_sidecar: None,
@@ -87,6 +95,9 @@ impl TwoRegions {
             published: 0,
         };
         regions.write_fleet(&setup)?;
+        regions.make_certificates()?;
+        regions.await_cluster("us").await?;
+        regions.await_cluster("eu").await?;
         regions.create_streams(&setup).await?;
         regions.start_sidecar("us")?;
         regions.start_sidecar("eu")?;
@@ -154,6 +165,14 @@ impl TwoRegions {
     /// Publishes so many numbered records and waits until the source has stored them all.
     pub async fn publish(&mut self, count: u64) -> Result<()> {
         let jetstream = jetstream_of(&self.us).await?;
+        publish(&jetstream, SUBJECTS, self.published, count).await?;
+        self.published += count;
+        Ok(())
+    }
+
+    /// The same, by way of another server of the source's cluster.
+    pub async fn publish_by(&mut self, server: &str, count: u64) -> Result<()> {
+        let jetstream = jetstream_of(self.server(server)).await?;
         publish(&jetstream, SUBJECTS, self.published, count).await?;
         self.published += count;
         Ok(())

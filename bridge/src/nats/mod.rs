@@ -31,7 +31,7 @@
 //! What this proves, exactly: the server has *read* everything. It does not prove that it has
 //! *stored* it: JetStream takes publishes through a queue of the stream, and in a cluster over a
 //! route and through Raft. A publisher that reconciles must therefore put something behind that
-//! queue first (such as a publish that the stream itself refuses), and cannot rely on this fence
+//! queue first (`publisher/barrier.rs`), and cannot rely on this fence
 //! alone where it comes back to another server of a cluster. A proxy between us and the server can
 //! close one side without the other; do not put one there.
 //!

@@ -6,15 +6,17 @@
 //! batch right before it, and what comes later is refused as of an unknown batch: a batch that has
 //! ended fences its own late messages.
 
-use bytes::BytesMut;
 mod progress;
 
+use std::time::Duration;
+
+use bytes::BytesMut;
 use causeway_proto::blame::{Blame, blame};
 use causeway_proto::id::TargetSeq;
 use causeway_proto::record::RecordView;
 use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::progress::{Answer, Progress};
 use super::hearing::holds;
@@ -26,11 +28,15 @@ use crate::nats::{Event, append_number, append_publish};
 const FLOW: u64 = 500;
 /// Acknowledgements that may be outstanding.
 const OUTSTANDING: u64 = 3;
+/// A server that has said nothing for so long is asked how far the batch has come. A new leader knows of a batch only
+/// what was stored, and says nothing of it unless it is asked.
+const PING_AFTER: Duration = Duration::from_secs(1);
 
 const START: u64 = 0;
 const APPEND: u64 = 1;
 const COMMIT: u64 = 2;
 const COMMIT_EOB: u64 = 3;
+const PING: u64 = 4;
 
 /// The batch being published.
 struct Batch {
@@ -42,6 +48,8 @@ struct Batch {
     subject: Vec<u8>,
     /// Why the run ends before its last record, by our own judgement.
     cut: Option<RunEnd>,
+    /// When the server last spoke of it.
+    heard: Instant,
     progress: Progress,
 }
 
@@ -53,6 +61,7 @@ impl Batch {
             record_count: record_count.into(),
             subject: Vec::new(),
             cut: None,
+            heard: Instant::now(),
             progress: Progress::new(FLOW),
         }
     }
@@ -188,8 +197,8 @@ impl Publisher {
         batch: &mut Batch,
         generation: u64,
     ) -> Result<(), RunResult> {
-        let Ok(event) = timeout(ANSWER_TIMEOUT, self.replies.next()).await else {
-            return Err(contradicted("the target's server does not answer"));
+        let Ok(event) = timeout(PING_AFTER, self.replies.next()).await else {
+            return self.ping(batch, generation).await;
         };
         match event {
             Some(Event::Block(block)) => {
@@ -200,6 +209,7 @@ impl Publisher {
                     if message.status().is_some() {
                         return Err(contradicted("no stream takes the subject"));
                     }
+                    batch.heard = Instant::now();
                     batch.progress.handle(message.payload);
                 }
                 Ok(())
@@ -217,6 +227,20 @@ impl Publisher {
                 self.generation = None;
                 Err(lost())
             }
+        }
+    }
+
+    /// Asks how far the batch has come, unless that was in vain for long.
+    async fn ping(&mut self, batch: &Batch, generation: u64) -> Result<(), RunResult> {
+        if batch.heard.elapsed() >= ANSWER_TIMEOUT {
+            return Err(contradicted("the target's server does not answer"));
+        }
+        let reply = batch.reply(batch.sent, PING);
+        let asked = append_publish(&mut self.chunk, &batch.subject, &reply, &[], &[]);
+        asked.expect("the subject was published a moment ago");
+        match self.hand_over(generation).await {
+            true => Ok(()),
+            false => Err(lost()),
         }
     }
 }

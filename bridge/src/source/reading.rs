@@ -24,6 +24,8 @@ const PROBE_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Heard {
     /// The stream's first and last sequence, if it holds nothing more for the consumer.
     Probed(Option<(SourceSeq, SourceSeq)>),
+    /// The consumer is not there any more, or was begun again.
+    Gone,
     /// Nothing came for a while: it is time to ask.
     ProbeDue,
     /// The server has said nothing at all for too long.
@@ -49,6 +51,17 @@ pub(super) struct Sorted {
     pub(super) broken: Option<Broken>,
 }
 
+/// What was found by asking how far the stream is.
+#[derive(Debug, PartialEq, Eq)]
+enum Probed {
+    /// Nothing is known, or nothing is new.
+    Nothing,
+    /// The stream holds these and nothing more for the consumer.
+    Done(u64, u64),
+    /// See [`Heard::Gone`].
+    Gone,
+}
+
 /// Owns what is known of the consumer that is being read.
 pub(super) struct Reading {
     consumer: String,
@@ -60,7 +73,7 @@ pub(super) struct Reading {
     heard: Instant,
     probe_at: Instant,
     probe_wait: Duration,
-    probe: Option<JoinHandle<Option<(u64, u64)>>>,
+    probe: Option<JoinHandle<Probed>>,
 }
 
 impl Reading {
@@ -156,24 +169,27 @@ impl Reading {
         let probing = self.probe.is_some();
         tokio::select! {
             biased;
-            known = join(&mut self.probe) => {
+            found = join(&mut self.probe) => {
                 self.probe = None;
-                Heard::Probed(self.note_probe(known))
+                self.note_probe(&found);
+                match found {
+                    Probed::Nothing => Heard::Probed(None),
+                    Probed::Done(first, last) => Heard::Probed(Some((SourceSeq(first), SourceSeq(last)))),
+                    Probed::Gone => Heard::Gone,
+                }
             }
             () = sleep_until(self.probe_at), if !probing => Heard::ProbeDue,
             () = sleep_until(self.heard + SILENCE_MAX) => Heard::Silence,
         }
     }
 
-    fn note_probe(&mut self, known: Option<(u64, u64)>) -> Option<(SourceSeq, SourceSeq)> {
-        let wait = if known.is_some() {
-            PROBE_MIN
-        } else {
-            self.probe_wait * 2
+    fn note_probe(&mut self, found: &Probed) {
+        let wait = match found {
+            Probed::Nothing => self.probe_wait * 2,
+            Probed::Done(..) | Probed::Gone => PROBE_MIN,
         };
         self.probe_wait = wait.min(PROBE_MAX);
         self.probe_at = Instant::now() + self.probe_wait;
-        known.map(|(first, last)| (SourceSeq(first), SourceSeq(last)))
     }
 
     /// Asks how far the stream is ([`Heard::Probed`]). `through`: it was read up to here.
@@ -181,13 +197,21 @@ impl Reading {
         let (control, stream) = (control.clone(), stream.to_owned());
         let (consumer, deliveries) = (self.consumer.clone(), self.deliveries);
         self.probe = Some(tokio::task::spawn_local(async move {
-            let info = control.stream(&stream).await.ok()?;
+            let Ok(info) = control.stream(&stream).await else {
+                return Probed::Nothing;
+            };
             if info.last_seq <= through.0 {
-                return None;
+                return Probed::Nothing;
             }
             // Asked after the stream: nothing up to `last_seq` is left for this consumer.
-            let (pending, delivered) = control.consumer_pending(&stream, &consumer).await.ok()?;
-            (pending == 0 && delivered == deliveries).then_some((info.first_seq, info.last_seq))
+            match control.consumer_pending(&stream, &consumer).await {
+                Ok((_, delivered)) if delivered < deliveries => Probed::Gone,
+                Ok((0, delivered)) if delivered == deliveries => {
+                    Probed::Done(info.first_seq, info.last_seq)
+                }
+                Err(why) if why.is_missing() || why.is_offline() => Probed::Gone,
+                Ok(_) | Err(_) => Probed::Nothing,
+            }
         }));
     }
 }

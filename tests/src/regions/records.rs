@@ -6,6 +6,10 @@ use anyhow::{Context, Result};
 use async_nats::jetstream::{self, consumer};
 use causeway::demo::server::Server;
 use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
+
+/// On a busy machine.
+const OPENED_WITHIN: Duration = Duration::from_secs(3);
 
 /// An ordinary client of a server.
 pub async fn jetstream_of(server: &Server) -> Result<jetstream::Context> {
@@ -53,19 +57,26 @@ pub async fn read_records(
     count: u64,
 ) -> Result<Vec<jetstream::Message>> {
     let jetstream = jetstream_of(server).await?;
-    let stream = loop {
-        match jetstream.get_stream(stream).await {
-            Ok(stream) => break stream,
+    let mut messages = loop {
+        let opened = timeout(OPENED_WITHIN, open(&jetstream, stream)).await;
+        match opened {
+            Ok(Ok(messages)) => break messages,
             // The route creates it. The server's advisories of that cannot be waited for: about one in
             // ten misses a subscription made while the stream is being created (2.15.1).
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(Err(_)) => sleep(Duration::from_millis(20)).await,
+            // Nobody answers while a cluster elects a leader.
+            Err(_) => {}
         }
     };
-    let config = consumer::pull::OrderedConfig::default();
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
     let mut records = Vec::new();
     while (records.len() as u64) < count {
         records.push(messages.next().await.context("the reader ended")??);
     }
     Ok(records)
+}
+
+async fn open(jetstream: &jetstream::Context, stream: &str) -> Result<consumer::pull::Ordered> {
+    let stream = jetstream.get_stream(stream).await?;
+    let config = consumer::pull::OrderedConfig::default();
+    Ok(stream.create_consumer(config).await?.messages().await?)
 }

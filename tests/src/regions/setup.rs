@@ -1,12 +1,9 @@
 //! What a test may change, and what is made before the sidecars start: servers, fleet file, streams.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::jetstream::stream;
-use causeway::demo::provision::{nats_server, nats_server_version};
-use causeway::demo::server::{Server, ServerOptions};
 
 use super::{SOURCE, TARGET, TwoRegions, jetstream_of};
 
@@ -51,6 +48,8 @@ pub struct Setup {
     pub dials: Dials,
     /// `user:password@` of the sidecars at their servers.
     pub login: &'static str,
+    /// Servers of each region's cluster, and copies of each stream; one is no cluster.
+    pub servers: usize,
 }
 
 /// Who dials whom. What does not get through is dropped without a word, as by a firewall.
@@ -80,6 +79,7 @@ impl Default for Setup {
             target_server: Vec::new(),
             dials: Dials::Forth,
             login: "",
+            servers: 1,
         }
     }
 }
@@ -101,7 +101,10 @@ impl TwoRegions {
         };
         let create = match setup.target {
             Some(_) => "",
-            None => "create = { duplicate_window = \"100ms\" }",
+            None => &format!(
+                "create = {{ duplicate_window = \"100ms\", replicas = {} }}",
+                setup.servers
+            ),
         };
         let [us_admin, eu_admin] = self.admin;
         let fleet = format!(
@@ -143,12 +146,16 @@ subjects = ["orders.>", "pii.>"]
 {create}
 {route}
 "#,
-            us = self.us.url().replace("//", &format!("//{}", setup.login)),
-            eu = self.eu.url().replace("//", &format!("//{}", setup.login)),
+            us = self.urls("us").replace("//", &format!("//{}", setup.login)),
+            eu = self.urls("eu").replace("//", &format!("//{}", setup.login)),
             cert = setup.eu_certificate,
             route = setup.route,
         );
         std::fs::write(self.fleet(), fleet)?;
+        Ok(())
+    }
+
+    pub(super) fn make_certificates(&self) -> Result<()> {
         let pki = self.directory.path().join("pki");
         let regions = ["us", "eu"].map(causeway_proto::id::RegionId::new);
         let regions = regions.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -162,6 +169,7 @@ subjects = ["orders.>", "pii.>"]
             name: SOURCE.into(),
             subjects: vec!["orders.>".into(), "pii.>".into()],
             allow_rollup: setup.source_rolls_up,
+            num_replicas: setup.servers,
             ..Default::default()
         };
         jetstream_of(&self.us).await?.create_stream(source).await?;
@@ -173,24 +181,4 @@ subjects = ["orders.>", "pii.>"]
         }
         Ok(())
     }
-}
-
-pub(super) async fn start_server(
-    directory: &Path,
-    name: &str,
-    version: Option<&str>,
-    config: Vec<String>,
-) -> Result<Server> {
-    let version = version.map(str::to_owned);
-    let provide = move || version.map_or_else(nats_server, |version| nats_server_version(&version));
-    let binary = tokio::task::spawn_blocking(provide).await??;
-    let directory = directory.join(name);
-    std::fs::create_dir(&directory)?;
-    Ok(Server::start(ServerOptions {
-        name: name.into(),
-        binary,
-        directory,
-        config,
-    })
-    .await?)
 }

@@ -45,6 +45,9 @@ async fn a_target_server_that_is_gone_stalls_the_route_and_holds_up_no_end() -> 
         .await?;
     let reason = status["routes"][0]["reason"].as_str().unwrap_or_default();
     ensure!(reason.starts_with("target_unreachable"), "{status}");
+    regions
+        .await_status("eu", |status| status["routes"][0]["state"] == "stalled")
+        .await?;
     // Not drained within the grace period would be exit status 1.
     regions.sidecar("us").terminate()?;
     let ended = timeout(DEADLINE, regions.sidecar("us").wait()).await??;

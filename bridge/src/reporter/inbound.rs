@@ -66,32 +66,33 @@ impl RouteReporter {
             expired: totals.expired,
             pending: 0,
         };
-        (self.status.state, self.status.reason) = inbound_state(view);
+        (self.status.state, self.status.reason) = state_of(view);
         self.publish();
     }
 }
 
-fn inbound_state(view: &InboundView<'_>) -> (RouteState, Option<String>) {
-    if !view.connected {
-        return (
+/// What a route that arrives here does, and why not more.
+pub(super) fn state_of(view: &InboundView<'_>) -> (RouteState, Option<String>) {
+    let receiver = view.receiver;
+    if let Some(stalled) = receiver.stalled() {
+        let why = words(stalled.reason.as_str(), &stalled.detail);
+        return (RouteState::Stalled, Some(why));
+    }
+    let (state, why) = match () {
+        () if !view.connected => (
             RouteState::WaitingForTarget,
-            Some("no connection to the region's NATS".into()),
-        );
-    }
-    if let Some(stalled) = view.receiver.stalled() {
-        return (
-            RouteState::Stalled,
-            Some(words(stalled.reason.as_str(), &stalled.detail)),
-        );
-    }
-    if !view.has_session {
-        return (RouteState::WaitingForLink, None);
-    }
-    match view.receiver.is_flowing() {
-        true => (RouteState::Live, None),
-        false => (
-            RouteState::WaitingForSource,
-            Some("the source has opened no lane".into()),
+            "no connection to the region's NATS",
         ),
-    }
+        () if !view.has_session => return (RouteState::WaitingForLink, None),
+        () if receiver.is_flowing() => return (RouteState::Live, None),
+        () if receiver.lane().is_some() => (
+            RouteState::WaitingForTarget,
+            "what the target holds is not known yet",
+        ),
+        () => (
+            RouteState::WaitingForSource,
+            "the source has opened no lane",
+        ),
+    };
+    (state, Some(why.into()))
 }

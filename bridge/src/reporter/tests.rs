@@ -1,9 +1,12 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_proto::codec::Effort;
-use causeway_proto::frame::{Ack, LaneClass, Outcomes, Resume, Stall, StallReason};
-use causeway_proto::id::{LaneId, Position, StoredAt};
+use causeway_proto::frame::{Ack, LaneClass, Open, Outcomes, Resume, Stall, StallReason};
+use causeway_proto::id::{LaneId, Position, StoredAt, TargetSeq};
+use causeway_proto::receiver::{Receiver, ReceiverConfig};
+use causeway_proto::reconcile::TargetFacts;
 use causeway_proto::record::RecordView;
 use causeway_proto::resume::{Beginning, SourceFacts};
 use causeway_proto::sender::{Sender, SenderConfig};
@@ -184,6 +187,57 @@ async fn the_state_names_the_first_thing_that_is_missing() {
     assert_eq!(reason, "target_full: maximum bytes exceeded");
     leg.paused = true;
     assert_eq!(leg.state(), RouteState::Paused);
+}
+
+#[tokio::test]
+async fn the_target_side_names_the_first_thing_that_is_missing_too() {
+    let plan = causeway_config::parse(FLEET, Path::new("")).unwrap().plan;
+    let route = &plan.routes()[0];
+    let mut receiver = Receiver::new(
+        ReceiverConfig {
+            here: route.to.clone(),
+            policy: Arc::new(plan.residency().clone()),
+            sole: true,
+            window_suffices: false,
+            credit_window: 1 << 20,
+            decoded_max: 1 << 20,
+            run_records_max: 100,
+            run_len_max: 1 << 20,
+        },
+        None,
+    );
+    let state = |receiver: &Receiver, connected, has_session| {
+        let view = InboundView {
+            receiver,
+            has_session,
+            connected,
+        };
+        inbound::state_of(&view).0
+    };
+    receiver.handle_disconnected(Duration::ZERO);
+    assert_eq!(state(&receiver, false, true), RouteState::WaitingForTarget);
+    receiver.handle_timeout(Duration::from_secs(2));
+    assert_eq!(state(&receiver, false, true), RouteState::Stalled);
+    receiver.handle_connected();
+    assert_eq!(state(&receiver, true, true), RouteState::Stalled);
+    receiver.handle_target_up(TargetFacts {
+        created_ns: 1,
+        first_seq: TargetSeq(1),
+        last_seq: TargetSeq(0),
+        evidence_stays: true,
+    });
+    assert_eq!(state(&receiver, true, false), RouteState::WaitingForLink);
+    assert_eq!(state(&receiver, true, true), RouteState::WaitingForSource);
+    receiver.handle_open(Open {
+        lane: LANE,
+        route: route.name.clone(),
+        stream: route.stream.clone(),
+        epoch: Epoch(1),
+        class: LaneClass::Normal,
+    });
+    assert_eq!(state(&receiver, true, true), RouteState::WaitingForTarget);
+    while receiver.poll_action().is_some() {}
+    assert_eq!(state(&receiver, true, true), RouteState::Live);
 }
 
 #[tokio::test]

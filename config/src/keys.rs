@@ -129,6 +129,7 @@ pub const KEYS: &[Key] = &[
     key("route.create.max_msgs", "a whole number from 1", "none"),
     key("route.create.duplicate_window", "a duration from 100ms, such as \"2s\"", "\"2s\""),
     key("route.create.allow_batched", "true or false", "true"),
+    key("route.create.persist_mode", "\"default\" or \"async\"", "\"default\""),
 
     key("class", "a list of tables, [[class]]", "none"),
     key("class.name", NAME, "required"),

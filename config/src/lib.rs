@@ -34,8 +34,8 @@ use toml::de::DeTable;
 pub use check::{SubjectRefusal, subject_refusal};
 pub use error::{ConfigError, ConfigErrors, Location, Place, Warning};
 pub use plan::{
-    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkPlan, LinkRole, NatsPlan, Plan, Priority,
-    RegionPlan, RoutePlan, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkPlan, LinkRole, NatsPlan, PersistMode, Plan,
+    Priority, RegionPlan, RoutePlan, Start, Storage, Writers,
 };
 
 use crate::read::{Report, Table};

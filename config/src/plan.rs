@@ -12,7 +12,7 @@ use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::subject::{SubjectFilter, SubjectSet};
 
 pub use self::route::{
-    CreatePlan, ExactlyOnce, Fence, Priority, RoutePlan, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, PersistMode, Priority, RoutePlan, Start, Storage, Writers,
 };
 use crate::address::{HostPort, NatsUrl};
 use crate::schedule::{MonthlyCap, Schedule};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use causeway_config::address::NatsAuth;
 use causeway_config::unit::{ByteSize, Rate};
 use causeway_config::{
-    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkRole, Loaded, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, LinkMode, LinkRole, Loaded, PersistMode, Start, Storage,
+    Writers,
 };
 use causeway_proto::id::{RegionId, RouteName, SourceSeq, StoredAt};
 
@@ -107,8 +108,11 @@ fn creation() {
         max_msgs: Some(1_000_000),
         duplicate_window: Duration::from_millis(100),
         allow_batched: false,
+        persist_mode: PersistMode::Default,
     };
     assert_eq!(create(full), Some(expected));
+    let quick = create(r#"{ persist_mode = "async" }"#).unwrap();
+    assert_eq!(quick.persist_mode, PersistMode::Async);
     let short = create(r#"{ max_age = "1s" }"#).unwrap();
     assert_eq!(
         short.duplicate_window,

@@ -3,6 +3,7 @@
 #![cfg(feature = "servers")]
 
 use anyhow::{Result, ensure};
+use async_nats::jetstream::stream;
 use causeway_tests::regions::{SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
 
 async fn start() -> Result<TwoRegions> {
@@ -92,6 +93,36 @@ async fn the_source_is_led_by_one_server_after_the_other() -> Result<()> {
         regions.await_leader(&regions.us, SOURCE, "").await?;
     }
     regions.verify().await
+}
+
+#[tokio::test]
+async fn what_the_target_rejects_is_kept_in_as_many_copies_as_its_source() -> Result<()> {
+    let small = stream::Config {
+        name: TARGET.into(),
+        subjects: vec!["orders.>".into()],
+        max_message_size: 2_000,
+        num_replicas: 3,
+        allow_batch_publish: true,
+        ..Default::default()
+    };
+    let mut regions = TwoRegions::start(Setup {
+        servers: 3,
+        target: Some(small),
+        ..Setup::default()
+    })
+    .await?;
+    let us = jetstream_of(&regions.us).await?;
+    us.publish("orders.big", vec![b'x'; 3_000].into())
+        .await?
+        .await?;
+    regions.publish(100).await?;
+    regions.verify().await?;
+    let aside = us.get_stream("CAUSEWAY_REJECTED").await?.get_info().await?;
+    ensure!(
+        (aside.config.num_replicas, aside.state.messages) == (3, 1),
+        "{aside:?}"
+    );
+    Ok(())
 }
 
 /// Of a cluster all are told to end, one after the other, as an upgrade does.

@@ -58,6 +58,38 @@ async fn a_target_server_that_is_gone_stalls_the_route_and_holds_up_no_end() -> 
     regions.verify().await
 }
 
+#[tokio::test]
+async fn a_target_that_acknowledges_before_it_writes_is_killed_again_and_again() -> Result<()> {
+    let setup = Setup {
+        target: Some(stream::Config {
+            name: TARGET.into(),
+            subjects: vec!["orders.>".into()],
+            ..Default::default()
+        }),
+        route: "create = { persist_mode = \"async\", duplicate_window = \"100ms\" }".into(),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(1).await?;
+    regions.verify().await?;
+    let eu = jetstream_of(&regions.eu).await?;
+    eu.delete_stream(TARGET).await?; // so that the route makes it
+    let publishing = regions.publish_in_background(20_000).await?;
+    for count in [1_000, 5_000, 9_000] {
+        regions.await_target(count).await?;
+        regions.eu.restart().await?;
+    }
+    publishing.await??;
+    regions.verify().await?;
+    let eu = jetstream_of(&regions.eu).await?;
+    let config = eu.get_stream(TARGET).await?.get_info().await?.config;
+    ensure!(
+        config.persist_mode == Some(stream::PersistenceMode::Async),
+        "{config:?}"
+    );
+    Ok(())
+}
+
 /// A second route, into the same server over the same connection.
 const SECRETS: &str = r#"
 [[class]]

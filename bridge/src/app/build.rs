@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_config::plan::{
-    CreatePlan, ExactlyOnce, Fence, Plan, Priority, RoutePlan, Start, Storage, Writers,
+    CreatePlan, ExactlyOnce, Fence, PersistMode, Plan, Priority, RoutePlan, Start, Storage, Writers,
 };
 use causeway_proto::checkpoint::{SourceCheckpoint, TargetCheckpoint};
 use causeway_proto::codec::Effort;
@@ -274,6 +274,9 @@ fn creation(plan: &Plan, route: &RoutePlan, create: &CreatePlan) -> Value {
     });
     if create.allow_batched {
         config["allow_batched"] = json!(true);
+    }
+    if create.persist_mode == PersistMode::Async {
+        config["persist_mode"] = json!("async");
     }
     config
 }

@@ -59,9 +59,11 @@ impl Finder {
         self.control.store(subject, headers, record.payload).await
     }
 
+    /// Makes the stream where it is missing, with as many copies as the stream has that the records come from.
     async fn ensure_stream(&self) -> Result<(), ControlError> {
         match self.control.stream(REJECTED_STREAM).await {
             Err(why) if why.is_missing() => {
+                let source = self.control.stream(&self.stream).await?;
                 let config = json!({
                     "name": REJECTED_STREAM,
                     "description": "Records that a target refused, kept by Causeway",
@@ -69,6 +71,7 @@ impl Finder {
                     "storage": "file",
                     "retention": "limits",
                     "max_age": 0,
+                    "num_replicas": source.config["num_replicas"].as_u64().unwrap_or(1),
                     "allow_direct": true,
                 });
                 self.control.create_stream(&config).await.map(|_| ())

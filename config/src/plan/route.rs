@@ -107,6 +107,8 @@ pub struct CreatePlan {
     pub duplicate_window: Duration,
     /// Whether the stream takes fast ingest (servers from 2.14).
     pub allow_batched: bool,
+    /// Whether the server acknowledges what it has yet to write (servers from 2.12).
+    pub persist_mode: PersistMode,
 }
 
 impl Default for CreatePlan {
@@ -119,8 +121,18 @@ impl Default for CreatePlan {
             max_msgs: None,
             duplicate_window: Duration::from_secs(2),
             allow_batched: true,
+            persist_mode: PersistMode::Default,
         }
     }
+}
+
+/// When a stream's server acknowledges a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersistMode {
+    /// When it is written.
+    Default,
+    /// Before: what it has not written is lost when it is killed.
+    Async,
 }
 
 /// Where a stream is kept.

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::read_regions;
 use crate::error::Place;
-use crate::plan::{CreatePlan, ExactlyOnce, Fence, Priority, Start, Storage, Writers};
+use crate::plan::{CreatePlan, ExactlyOnce, Fence, PersistMode, Priority, Start, Storage, Writers};
 use crate::read::{Placed, Table, Value};
 use crate::unit::{ByteSize, parse_duration};
 
@@ -190,13 +190,18 @@ fn read_create_table(table: &Table<'_>) -> CreatePlan {
             value.fail()
         }
     });
+    let replicas = table
+        .optional("replicas")
+        .and_then(|value| value.integer(1..=REPLICAS_MAX));
+    let storage = read_word(table, "storage", &storages);
+    let persist_mode = read_persist_mode(table, replicas.as_ref(), storage.as_ref());
     let max_age = max_age.map(|age| age.value);
     let window = window.map_or(default.duplicate_window, |window| window.value);
     CreatePlan {
-        replicas: number("replicas", 1..=REPLICAS_MAX)
-            .and_then(|replicas| u8::try_from(replicas).ok())
+        replicas: replicas
+            .and_then(|replicas| u8::try_from(replicas.value).ok())
             .unwrap_or(default.replicas),
-        storage: read_word(table, "storage", &storages).map_or(default.storage, |s| s.value),
+        storage: storage.map_or(default.storage, |storage| storage.value),
         max_age,
         max_bytes,
         max_msgs: number("max_msgs", 1..=COUNT_MAX),
@@ -206,5 +211,34 @@ fn read_create_table(table: &Table<'_>) -> CreatePlan {
             .optional("allow_batched")
             .and_then(|value| value.boolean())
             .map_or(default.allow_batched, |allow| allow.value),
+        persist_mode,
     }
+}
+
+fn read_persist_mode(
+    table: &Table<'_>,
+    replicas: Option<&Placed<u64>>,
+    storage: Option<&Placed<Storage>>,
+) -> PersistMode {
+    let modes = [
+        ("default", PersistMode::Default),
+        ("async", PersistMode::Async),
+    ];
+    let Some(mode) = read_word(table, "persist_mode", &modes) else {
+        return PersistMode::Default;
+    };
+    if mode.value == PersistMode::Async {
+        let several = replicas.filter(|replicas| replicas.value > 1);
+        let in_memory = storage.filter(|storage| storage.value == Storage::Memory);
+        let others = several
+            .map(|it| &it.place)
+            .or(in_memory.map(|it| &it.place));
+        if let Some(other) = others {
+            let wanted = "\"default\", or one replica on disk (the server refuses others)";
+            table
+                .report()
+                .conflict(&mode.place, "\"async\"", wanted, other);
+        }
+    }
+    mode.value
 }

@@ -181,9 +181,9 @@ async fn every_metric_is_shown_and_every_name_follows_the_rule() {
     assert_eq!(names.len(), ALL.len(), "each name once");
 }
 
-/// The runbook explains every metric, with its labels, and no other; alerts use no other either.
+/// The runbook explains every metric, with its labels, and no other; alerts and dashboard use no other either.
 #[test]
-fn the_runbook_and_the_alerts_know_the_metrics() {
+fn runbook_alerts_and_dashboard_know_the_metrics() {
     let runbook = include_str!("../../../deploy/OPERATING.md");
     let rows: BTreeSet<(&str, Vec<&str>)> = runbook
         .lines()
@@ -213,17 +213,73 @@ fn the_runbook_and_the_alerts_know_the_metrics() {
         "missing: {missing:?}\nextra: {extra:?}"
     );
 
-    let alerts = include_str!("../../../deploy/alerts.yml");
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    for word in alerts
-        .split(|c| !is_name(c))
-        .filter(|word| word.starts_with("causeway_"))
-    {
-        let base = word.trim_end_matches("_bucket").trim_end_matches("_sum");
-        assert!(
-            ALL.iter().any(|metric| metric.name == base),
-            "alerts.yml: {word}"
-        );
+    for (file, text) in [
+        ("alerts.yml", ALERTS),
+        ("grafana-dashboard.json", DASHBOARD),
+    ] {
+        for word in text.split(|c| !is_name(c)) {
+            let base = word.trim_end_matches("_bucket").trim_end_matches("_sum");
+            let is_ours = word.starts_with("causeway_") || word.starts_with("process_");
+            assert!(!is_ours || metric(base).is_some(), "{file}: {word}");
+        }
+    }
+}
+
+const ALERTS: &str = include_str!("../../../deploy/alerts.yml");
+const DASHBOARD: &str = include_str!("../../../deploy/grafana-dashboard.json");
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+fn metric(name: &str) -> Option<&'static Metric> {
+    ALL.iter().find(|metric| metric.name == name)
+}
+
+/// Panels lie beside each other and say what they show; their queries choose by labels and values that are there.
+#[tokio::test]
+async fn the_dashboard_holds_together() {
+    let scrape = render(&busy()).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut covered = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        let place = &panel["gridPos"];
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| place[key].as_u64().unwrap());
+        assert!(x + w <= 24, "{title}: beyond 24 columns");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(covered.insert(cell), "{title}: over another panel");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(panel["description"].is_string(), "{title}: no description");
+        let shown = &panel["fieldConfig"]["defaults"];
+        let shows_words = shown["mappings"].is_array();
+        assert!(shows_words || shown["unit"].is_string(), "{title}: no unit");
+        for target in panel["targets"].as_array().unwrap() {
+            check_selectors(target["expr"].as_str().unwrap(), &scrape);
+        }
+    }
+}
+
+fn check_selectors(expr: &str, scrape: &str) {
+    for (at, _) in expr.match_indices('{') {
+        let name = expr[..at].rsplit(|c| !is_name(c)).next().unwrap();
+        let labels = match metric(name) {
+            Some(metric) => metric.labels,
+            None if name == "up" => &[],
+            None => panic!("{name} is nobody's metric: {expr}"),
+        };
+        let (selector, _) = expr[at + 1..].split_once('}').unwrap();
+        for matcher in selector.split(',') {
+            let label = matcher.split(|c| !is_name(c)).next().unwrap();
+            let is_known = labels.contains(&label) || ["job", "instance"].contains(&label);
+            assert!(is_known, "{name} has no label {label}: {expr}");
+            let is_value = !matcher.contains('~') && label != "job";
+            let value = matcher.replace('!', "");
+            assert!(!is_value || scrape.contains(&value), "{value}: {expr}");
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use causeway_tests::regions::{SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 async fn start() -> Result<TwoRegions> {
     TwoRegions::start(Setup {
@@ -123,6 +125,43 @@ async fn what_the_target_rejects_is_kept_in_as_many_copies_as_its_source() -> Re
         "{aside:?}"
     );
     Ok(())
+}
+
+/// What breaks next is drawn from a seed; what was published meanwhile is compared in the end.
+#[tokio::test]
+async fn a_bad_day() -> Result<()> {
+    let mut random = StdRng::seed_from_u64(1);
+    let mut regions = start().await?;
+    for _ in 0..15 {
+        let asked = regions.other_server("us", "");
+        regions.await_leader(asked, SOURCE, "").await?;
+        let asked = asked.name().to_owned();
+        regions
+            .publish_by(&asked, random.random_range(200..3_000))
+            .await?;
+        let region = ["us", "eu"][random.random_range(0..2)];
+        let server = format!("{region}{}", ["", "-1", "-2"][random.random_range(0..3)]);
+        match random.random_range(0..5) {
+            0 => regions.server(&server).restart().await?,
+            1 => regions.kill_and_start_sidecar(region).await?,
+            2 if region == "us" => regions.step_down("us", SOURCE).await?,
+            2 => regions.step_down("eu", TARGET).await?,
+            3 => {
+                regions.relay.cut();
+                regions.publish_by(&asked, 1_000).await?;
+                regions.relay.heal();
+            }
+            _ => {
+                for server in ["eu", "eu-1", "eu-2"] {
+                    regions.server(server).kill().await?;
+                }
+                for server in ["eu", "eu-1", "eu-2"] {
+                    regions.server(server).restart().await?;
+                }
+            }
+        }
+    }
+    regions.verify().await
 }
 
 /// Of a cluster all are told to end, one after the other, as an upgrade does.

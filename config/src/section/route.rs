@@ -232,7 +232,7 @@ fn read_persist_mode(
         let in_memory = storage.filter(|storage| storage.value == Storage::Memory);
         let others = several
             .map(|it| &it.place)
-            .or(in_memory.map(|it| &it.place));
+            .or_else(|| in_memory.map(|it| &it.place));
         if let Some(other) = others {
             let wanted = "\"default\", or one replica on disk (the server refuses others)";
             table

@@ -78,21 +78,19 @@ pub(super) fn state_of(view: &InboundView<'_>) -> (RouteState, Option<String>) {
         let why = words(stalled.reason.as_str(), &stalled.detail);
         return (RouteState::Stalled, Some(why));
     }
-    let (state, why) = match () {
-        () if !view.connected => (
-            RouteState::WaitingForTarget,
-            "no connection to the region's NATS",
-        ),
-        () if !view.has_session => return (RouteState::WaitingForLink, None),
-        () if receiver.is_flowing() => return (RouteState::Live, None),
-        () if receiver.lane().is_some() => (
-            RouteState::WaitingForTarget,
-            "what the target holds is not known yet",
-        ),
-        () => (
-            RouteState::WaitingForSource,
-            "the source has opened no lane",
-        ),
+    let (state, why) = if !view.connected {
+        let why = "no connection to the region's NATS";
+        (RouteState::WaitingForTarget, why)
+    } else if !view.has_session {
+        return (RouteState::WaitingForLink, None);
+    } else if receiver.is_flowing() {
+        return (RouteState::Live, None);
+    } else if receiver.lane().is_some() {
+        let why = "what the target holds is not known yet";
+        (RouteState::WaitingForTarget, why)
+    } else {
+        let why = "the source has opened no lane";
+        (RouteState::WaitingForSource, why)
     };
     (state, Some(why.into()))
 }

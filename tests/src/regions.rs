@@ -164,10 +164,7 @@ impl TwoRegions {
 
     /// Publishes so many numbered records and waits until the source has stored them all.
     pub async fn publish(&mut self, count: u64) -> Result<()> {
-        let jetstream = jetstream_of(&self.us).await?;
-        publish(&jetstream, SUBJECTS, self.published, count).await?;
-        self.published += count;
-        Ok(())
+        self.publish_by("us", count).await
     }
 
     /// The same, by way of another server of the source's cluster.

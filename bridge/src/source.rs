@@ -237,7 +237,9 @@ impl Source {
             heard = reading.watch() => match heard {
                 Heard::Probed(range) => self.probed(range),
                 Heard::ProbeDue => {
+                    reading.note_quiet();
                     reading.probe(&self.control, &self.stream, self.read.through);
+                    self.pull();
                     None
                 }
                 Heard::Silence => self.lose("the consumer fell silent"),

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use causeway_tests::regions::{SOURCE, Setup, TARGET, TwoRegions, jetstream_of};
+use futures_util::TryStreamExt as _;
 use serde_json::Value;
 
 fn source() -> stream::Config {
@@ -85,6 +86,40 @@ async fn a_stream_in_memory_whose_server_restarts_is_read_from_its_start() -> Re
     us.get_or_create_stream(in_memory).await?;
     regions.publish(700).await?;
     regions.verify().await
+}
+
+/// A payload with which record `number` of `count`, alone in its stream, counts as 512 bytes of a pull: the server adds up
+/// subject, payload and the reply subject that it makes for a consumer's delivery.
+fn half_a_kilobyte(subject: &str, number: usize, count: usize) -> String {
+    let consumer = "causeway-01234567";
+    let (stored_at, behind) = (i64::MAX, count - number);
+    let reply = format!("$JS.ACK.{SOURCE}.{consumer}.1.{number}.{number}.{stored_at}.{behind}");
+    "x".repeat(512 - subject.len() - reply.len())
+}
+
+/// A pull whose bytes are used up to the last ends without a word of the server. Here all do.
+#[tokio::test]
+async fn pulls_that_end_without_a_word_are_followed_by_others() -> Result<()> {
+    const COUNT: usize = 6_000;
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.sidecar("us").kill().await?;
+    let us = jetstream_of(&regions.us).await?;
+    for number in 1..=COUNT {
+        let payload = half_a_kilobyte("orders.new", number, COUNT);
+        us.publish("orders.new", payload.into()).await?.await?;
+    }
+    regions.start_sidecar("us")?;
+    let is_done = |status: &Value| status["routes"][0]["watermark"] == COUNT;
+    regions.await_status("us", is_done).await?;
+    // A consumer that was given up would have delivered a part of them.
+    let stream = us.get_stream(SOURCE).await?;
+    let consumers: Vec<_> = stream.consumers().try_collect().await?;
+    let delivered: Vec<_> = consumers
+        .iter()
+        .map(|it| it.delivered.consumer_sequence)
+        .collect();
+    ensure!(delivered == [COUNT as u64], "{delivered:?}");
+    Ok(())
 }
 
 /// Four kilobytes that compress to half.

@@ -70,6 +70,8 @@ pub(super) struct Reading {
     /// The server may keep records waiting. While it does not, it delivers each within moments, and only a
     /// stream that keeps records no longer than that loses one unread.
     waits: bool,
+    /// With the last delivery it said that others wait.
+    has_more: bool,
     heard: Instant,
     probe_at: Instant,
     probe_wait: Duration,
@@ -85,6 +87,7 @@ impl Reading {
             deliveries: 0,
             pulls: Pulls::default(),
             waits: true,
+            has_more: false,
             heard: now,
             probe_at: now + PROBE_MIN,
             probe_wait: PROBE_MIN,
@@ -123,10 +126,11 @@ impl Reading {
                 }
                 self.waits |= self.pulls.take_used_up();
                 missed |= self.waits && delivery.seq.0 > through.0 + 1;
-                self.waits = delivery.behind > 0;
+                self.has_more = delivery.behind > 0;
+                self.waits = self.has_more;
                 through = delivery.seq;
                 self.deliveries += 1;
-                self.pulls.delivered();
+                self.pulls.delivered(&message);
                 deliveries.push((index, delivery));
             } else if message.subject.starts_with(inbox.as_bytes())
                 && !self.pulls.handle_status(&message)
@@ -157,6 +161,7 @@ impl Reading {
     /// Nothing waits at the server.
     pub(super) fn handle_nothing_waits(&mut self) {
         self.waits = false;
+        self.has_more = false;
     }
 
     /// The next pull to send, with its number, if the server owes too little.
@@ -190,6 +195,13 @@ impl Reading {
         };
         self.probe_wait = wait.min(PROBE_MAX);
         self.probe_at = Instant::now() + self.probe_wait;
+    }
+
+    /// Nothing has come for a while. If more should have, it is time to ask for it again.
+    pub(super) fn note_quiet(&mut self) {
+        if self.has_more {
+            self.pulls.forget();
+        }
     }
 
     /// Asks how far the stream is ([`Heard::Probed`]). `through`: it was read up to here.
@@ -260,5 +272,19 @@ mod tests {
         assert!(!missed(2, &[(9, 0), (15, 2)], 3), "a filter's jumps");
         assert!(!missed(4, &[(16, 2), (17, 0)], 15), "no jump");
         assert!(missed(6, &[(18, 1), (30, 0)], 17));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_has_and_does_not_deliver_is_asked_for_again() {
+        let asked = |behind| {
+            let mut reading = Reading::new("c1".into());
+            while reading.next_request().is_some() {}
+            reading.sort(&block(1, &[(1, behind)]), INBOX, SourceSeq(0));
+            assert!(reading.next_request().is_none(), "enough is owed");
+            reading.note_quiet();
+            reading.next_request().is_some()
+        };
+        assert!(asked(1));
+        assert!(!asked(0));
     }
 }

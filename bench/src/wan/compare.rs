@@ -37,7 +37,7 @@ pub(crate) struct WanOptions {
     /// A first look, in two minutes: the link `lossy`, one round, short trials.
     #[arg(long)]
     quick: bool,
-    /// The longest that one catch-up trial is measured, in seconds, but 20 round trips at least; 0 leaves catch-up out.
+    /// The longest that one catch-up trial is measured, in seconds, but 20 round trips at least, with CUBIC 200; 0 leaves catch-up out.
     #[arg(long)]
     seconds: Option<u64>,
     /// How long records are published in one live trial, 500 a second; 0 leaves live out. A p99.9 is stated where each
@@ -55,9 +55,6 @@ pub(crate) struct WanOptions {
     #[arg(long, default_value = "target/wan")]
     out: PathBuf,
 }
-
-/// No catch-up is shorter, however long the way: nobody knows a path before.
-const ROUND_TRIPS_MIN: u32 = 20;
 
 /// Options with all their defaults.
 struct Plan {
@@ -177,7 +174,8 @@ async fn take_turns(
 ) -> Result<Vec<Sample>> {
     let mut trials = Vec::new();
     for contender in plan.contenders(place) {
-        let trips = place.map_or(Duration::ZERO, |link| link.round_trip * ROUND_TRIPS_MIN);
+        let trips = contender.round_trips_min();
+        let trips = place.map_or(Duration::ZERO, |link| link.round_trip * trips);
         let limit = plan.limit.max(trips);
         let trial = catch_up(stage, place, contender, loaded, limit, round);
         trials.push(told(trial.await?));

@@ -67,6 +67,15 @@ impl Contender {
         matches!(self, Self::MirrorBbr | Self::MirrorCubic)
     }
 
+    /// Round trips that no catch-up is shorter than: nobody knows a path before. What CUBIC does until its first packets
+    /// are lost says nothing of what it does from then on.
+    pub(crate) fn round_trips_min(self) -> u32 {
+        match self {
+            Self::MirrorCubic => 200,
+            _ => 20,
+        }
+    }
+
     /// Who catches up without a link to say what these cores can do: one that does the same for a record.
     pub(crate) fn ceiling(self) -> Option<Self> {
         match self {

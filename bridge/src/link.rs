@@ -32,4 +32,5 @@ pub use listener::{Listener, Refusals};
 pub use rate::{DeclaredRate, Pace};
 pub use shaping::{Counts, Shaping};
 pub use tls::{ALPN, Identity, TlsError, TlsFiles};
+pub(crate) use transport::SEND_WINDOW_MIN;
 pub use transport::{PathHints, transport};

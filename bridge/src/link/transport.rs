@@ -15,7 +15,7 @@ use super::shaping::Shaping;
 
 /// Least and most bytes that may be unacknowledged or unsent in one connection. Bounds memory. Within it
 /// two and a half times what the link holds: that much is on its way, repaired, or about to leave.
-const SEND_WINDOW_MIN: u64 = 2 << 20;
+pub(crate) const SEND_WINDOW_MIN: u64 = 2 << 20;
 const SEND_WINDOW_MAX: u64 = 128 << 20;
 /// The same where rate or round trip are not declared: 100 Mbit/s over 500 ms.
 const SEND_WINDOW_UNKNOWN: u64 = 8 << 20;

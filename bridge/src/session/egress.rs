@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::SessionGone;
-use crate::link::{CopySender, DeclaredRate, Session};
+use crate::link::{CopySender, DeclaredRate, SEND_WINDOW_MIN, Session};
 
 /// Offers that may wait for the task; a lane has one at most, so it is drivers that would wait.
 pub(super) const OFFERS: usize = 256;
@@ -28,8 +28,6 @@ pub(super) const OFFERS: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a link that is held is looked at.
 const HELD_INTERVAL: Duration = Duration::from_millis(200);
-/// quinn takes at least this much without making anybody wait (`link::transport`).
-const SEND_WINDOW_MIN: u64 = 4 << 20;
 
 /// A batch that a lane wants to send.
 #[derive(Debug)]
@@ -93,6 +91,7 @@ pub(super) struct Egress {
     batches: HashMap<LaneId, Outgoing>,
     delivered: FuturesUnordered<Delivered>,
     looked_at: Option<Instant>,
+    /// What quinn takes without making anybody wait, at the least.
     send_window: u64,
     /// Batches begun so far.
     begun: u32,

@@ -27,6 +27,8 @@ pub(crate) struct Source {
     pub server: Server,
     pub client: async_nats::Client,
     pub jetstream: jetstream::Context,
+    /// Its files.
+    pub store: PathBuf,
 }
 
 /// A target's server; each trial has its own, with an empty store.
@@ -46,6 +48,10 @@ pub(crate) struct Loaded {
     pub payload_bytes: u64,
 }
 
+fn directory_of(name: &str, directory: &Path) -> PathBuf {
+    directory.join(format!("{name}-server"))
+}
+
 async fn start(
     host: &Host,
     name: &'static str,
@@ -53,7 +59,7 @@ async fn start(
     directory: &Path,
     leaf: String,
 ) -> Result<(Server, async_nats::Client)> {
-    let directory = directory.join(format!("{name}-server"));
+    let directory = directory_of(name, directory);
     std::fs::create_dir_all(&directory)?;
     let store = directory.join("store");
     let options = ServerOptions {
@@ -90,6 +96,7 @@ impl Source {
             server,
             client,
             jetstream,
+            store: directory_of("us", directory).join("store"),
         })
     }
 

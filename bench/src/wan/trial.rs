@@ -1,7 +1,8 @@
 //! One contender on one link with one kind of data: what came of it.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -63,6 +64,27 @@ async fn provide_memory(stage: &Stage) -> Result<()> {
     })
     .await?
     .context("a scratch file")
+}
+
+/// Has the machine hold the records of a source stream in memory, where every contender finds them alike: a stream that was
+/// not read for minutes is no longer there on a machine that reclaims what is cold, and who comes first would wait for the disk.
+async fn provide_records(stage: &Stage, stream: &str) -> Result<()> {
+    let streams = stage.source.store.join("jetstream/$G/streams");
+    let blocks = streams.join(stream).join("msgs");
+    let reading = tokio::task::spawn_blocking(move || read_all(&blocks));
+    reading.await?.context("the blocks of a source stream")
+}
+
+fn read_all(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        match File::open(entry?.path()) {
+            Ok(mut file) => io::copy(&mut file, &mut io::sink())?,
+            // The server writes its index anew now and then.
+            Err(why) if why.kind() == io::ErrorKind::NotFound => 0,
+            Err(why) => return Err(why),
+        };
+    }
+    Ok(())
 }
 
 /// Where a trial takes place: on a link, or without any, both regions on one host.
@@ -212,6 +234,7 @@ pub(crate) async fn catch_up(
         stream: loaded.kind.stream(),
         priority: Some("normal"),
     };
+    provide_records(stage, &route.stream).await?;
     let done = match Running::start(stage, place, contender, &[route]).await {
         Ok(mut running) => {
             let done = fill(stage, &mut running, &mut sample, loaded, limit).await;

@@ -1,9 +1,10 @@
 //! A block: the messages of one subscription that came in one read, sharing the read's bytes.
 //!
 //! Channel and wake-up costs are paid a block, not a message. A block keeps its whole read buffer
-//! alive, so copy out what you need and drop it soon.
+//! alive, which is up to four times what it holds; one that holds less of it has bytes of its own. Copy out what you need and drop
+//! it soon.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::parser::Entry;
 
@@ -29,6 +30,22 @@ impl Block {
             generation,
             wire_bytes,
         }
+    }
+
+    /// The same in bytes of its own where it holds little of the read: a subscription whose owner takes nothing for a while
+    /// would keep the reads of all others alive.
+    pub(crate) fn compact(mut self) -> Self {
+        if self.wire_bytes * 4 >= self.bytes.len() {
+            return self;
+        }
+        let mut own = BytesMut::with_capacity(self.wire_bytes);
+        for entry in &mut self.entries {
+            let start = own.len();
+            own.extend_from_slice(&self.bytes[entry.span()]);
+            *entry = entry.moved_to(start);
+        }
+        self.bytes = own.freeze();
+        self
     }
 
     /// The messages of the first subscription in bytes of the wire.
@@ -115,6 +132,7 @@ impl<'a> Message<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests {
     use super::*;
 
@@ -142,6 +160,25 @@ mod tests {
             b"NATS/1.0 \xff\xff\r\n",
         ] {
             assert_eq!(status(none), None);
+        }
+    }
+
+    #[test]
+    fn a_block_that_holds_little_of_a_read_does_not_keep_it() {
+        let large = format!("MSG big 2 2000\r\n{}\r\n", "x".repeat(2000));
+        let small = |subject: &str| {
+            format!("HMSG {subject} 1 ack.{subject} 12 17\r\nNATS/1.0\r\n\r\n{subject}..\r\n")
+        };
+        let wire = [small("one"), large, small("two")].concat();
+        let scan = super::super::parser::scan(wire.as_bytes()).unwrap();
+        let bytes = Bytes::copy_from_slice(wire.as_bytes());
+        for run in scan.runs {
+            let is_small = run.sid == 1;
+            let shared = Block::new(bytes.clone(), run.entries, 1, run.wire_bytes);
+            let compact = shared.clone().compact();
+            assert!(shared.iter().eq(compact.iter()));
+            assert_eq!(compact.bytes.len() < 200, is_small);
+            assert_eq!(compact.wire_bytes(), shared.wire_bytes());
         }
     }
 

@@ -57,6 +57,24 @@ impl Entry {
     pub(crate) fn payload(&self) -> Range<usize> {
         self.payload as usize..self.end as usize
     }
+
+    /// All of the above, and what stands between them.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.subject as usize..self.end as usize
+    }
+
+    /// The same message where its span begins at `start`, before where it was.
+    pub(crate) fn moved_to(self, start: usize) -> Self {
+        let back = self.subject - u32::try_from(start).unwrap_or(self.subject);
+        Self {
+            subject: self.subject - back,
+            reply: self.reply - back,
+            headers: self.headers - back,
+            payload: self.payload - back,
+            end: self.end - back,
+            ..self
+        }
+    }
 }
 
 /// Messages of one subscription, in the order they came.

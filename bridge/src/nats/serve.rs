@@ -260,7 +260,7 @@ impl Connection {
                     .iter()
                     .for_each(|message| self.requests.answer(&message));
             } else if let Some(inlet) = self.inlets.get_mut(&sid) {
-                inlet.push(Event::Block(block));
+                inlet.push(Event::Block(block.compact()));
             }
         }
         for control in found.controls {

@@ -240,6 +240,23 @@ impl Publisher {
     }
 }
 
+/// Whether a server takes the line of a publish: beyond its `max_control_line` (4,096 by default; it does not say) it ends the
+/// connection, and every route's with it.
+fn fits_line(subject: &[u8], reply: &[u8], headers: &[u8], payload: &[u8]) -> bool {
+    const LINE_LEN_MAX: usize = 4096;
+    let digits = |number: usize| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let numbers = digits(headers.len()) + digits(headers.len() + payload.len());
+    subject.len() + reply.len() + numbers + 3 * " ".len() <= LINE_LEN_MAX
+}
+
+/// No server takes the line of that record's publish.
+fn too_long() -> RunEnd {
+    RunEnd::Rejected {
+        code: 0,
+        reason: "the subject is too long for the line of a publish (max_control_line)".to_owned(),
+    }
+}
+
 /// The server forbids us a subject.
 fn forbidden(text: &str) -> Stalled {
     Stalled {

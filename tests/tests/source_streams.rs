@@ -122,6 +122,50 @@ async fn pulls_that_end_without_a_word_are_followed_by_others() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_server_that_bounds_its_pulls_is_read_within_its_bound() -> Result<()> {
+    let store = tempfile::tempdir()?;
+    let bounded = format!(
+        "jetstream {{ store_dir: {:?}, limits {{ max_request_batch: 50 }} }}",
+        store.path()
+    );
+    let mut regions = TwoRegions::start(Setup {
+        source_server: vec![bounded],
+        ..Setup::default()
+    })
+    .await?;
+    regions.publish(2_000).await?;
+    regions.verify().await?;
+    let us = jetstream_of(&regions.us).await?;
+    let stream = us.get_stream(SOURCE).await?;
+    let consumers: Vec<_> = stream.consumers().try_collect().await?;
+    ensure!(consumers.len() == 1, "{} consumers", consumers.len());
+    Ok(())
+}
+
+/// A server ends the connection of who sends it a longer line, and with it all routes'.
+#[tokio::test]
+async fn a_subject_that_no_line_has_room_for_is_kept_aside_and_the_route_goes_on() -> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    let us = jetstream_of(&regions.us).await?;
+    let subject = format!("orders.{}", "x".repeat(4_070));
+    // Without a subject for an answer, for which there is no room either.
+    let client = async_nats::connect(regions.us.url()).await?;
+    client.publish(subject.clone(), "{}".into()).await?;
+    client.flush().await?;
+    regions.publish(100).await?;
+    regions.verify().await?;
+    let aside = us.get_stream("CAUSEWAY_REJECTED").await?;
+    let kept = aside.get_raw_message(1).await?;
+    let named = kept.headers.get("Causeway-Rejected-Subject");
+    ensure!(
+        named.is_some_and(|it| it.as_str() == subject),
+        "{:?}",
+        kept.headers
+    );
+    Ok(())
+}
+
 /// Four kilobytes that compress to half.
 fn noise() -> String {
     (0..256)

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::fast::{contradicted, denied, read_error, refused};
 use super::hearing::holds;
 use super::stamp::Prepared;
-use super::{ANSWER_TIMEOUT, ApplyMode, CHUNK_LEN, Publisher, lost};
+use super::{ANSWER_TIMEOUT, ApplyMode, CHUNK_LEN, Publisher, fits_line, lost, too_long};
 use crate::nats::{Event, append_number, append_publish};
 
 /// Publishes under way in a chain.
@@ -48,6 +48,10 @@ impl Publisher {
             let mut reply = bytes::BytesMut::from(format!("{}.{batch}.", self.inbox).as_bytes());
             append_number(&mut reply, u64::from(sent));
             let payload = record.payload;
+            if !fits_line(record.subject, &reply, headers, payload) {
+                cut = Some(too_long());
+                break;
+            }
             if append_publish(&mut self.chunk, record.subject, &reply, &[headers], payload).is_err()
             {
                 let reason = "subject cannot be published".to_owned();

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use self::progress::{Answer, Progress};
 use super::hearing::holds;
 use super::stamp::Prepared;
-use super::{ANSWER_TIMEOUT, CHUNK_LEN, Publisher, forbidden, lost};
+use super::{ANSWER_TIMEOUT, CHUNK_LEN, Publisher, fits_line, forbidden, lost, too_long};
 use crate::nats::{Event, append_number, append_publish};
 
 /// Messages between two acknowledgements; the server may shrink it.
@@ -31,6 +31,9 @@ const OUTSTANDING: u64 = 3;
 /// A server that has said nothing for so long is asked how far the batch has come. A new leader knows of a batch only
 /// what was stored, and says nothing of it unless it is asked.
 const PING_AFTER: Duration = Duration::from_secs(1);
+
+/// `err_code` of a message that is larger than the stream allows.
+const MESSAGE_TOO_LARGE: u32 = 10054;
 
 const START: u64 = 0;
 const APPEND: u64 = 1;
@@ -48,8 +51,10 @@ struct Batch {
     subject: Vec<u8>,
     /// Why the run ends before its last record, by our own judgement.
     cut: Option<RunEnd>,
-    /// When the server last spoke of it.
-    heard: Instant,
+    /// Its end was sent behind the last record, which was not.
+    ended: bool,
+    /// When it last came further.
+    moved: Instant,
     progress: Progress,
 }
 
@@ -61,7 +66,8 @@ impl Batch {
             record_count: record_count.into(),
             subject: Vec::new(),
             cut: None,
-            heard: Instant::now(),
+            ended: false,
+            moved: Instant::now(),
             progress: Progress::new(FLOW),
         }
     }
@@ -107,8 +113,9 @@ impl Publisher {
         }
         if !batch.is_complete() && batch.progress.is_open() {
             let reply = batch.reply(batch.sent + 1, COMMIT_EOB);
-            let ended = append_publish(&mut self.chunk, &batch.subject, &reply, &[], &[]);
-            ended.expect("the subject was published a moment ago");
+            let appended = append_publish(&mut self.chunk, &batch.subject, &reply, &[], &[]);
+            appended.expect("the subject was published a moment ago");
+            batch.ended = true;
         }
         if !self.hand_over(generation).await {
             return lost();
@@ -170,6 +177,10 @@ impl Publisher {
         };
         let reply = batch.reply(seq, operation);
         let (subject, payload) = (record.subject, record.payload);
+        if !fits_line(subject, &reply, headers, payload) {
+            batch.cut = Some(too_long());
+            return false;
+        }
         if append_publish(&mut self.chunk, subject, &reply, &[headers], payload).is_err() {
             let reason = "the subject cannot be published".to_owned();
             batch.cut = Some(RunEnd::Rejected { code: 0, reason });
@@ -209,8 +220,9 @@ impl Publisher {
                     if message.status().is_some() {
                         return Err(contradicted("no stream takes the subject"));
                     }
-                    batch.heard = Instant::now();
-                    batch.progress.handle(message.payload);
+                    if batch.progress.handle(message.payload) {
+                        batch.moved = Instant::now();
+                    }
                 }
                 Ok(())
             }
@@ -232,10 +244,14 @@ impl Publisher {
 
     /// Asks how far the batch has come, unless that was in vain for long.
     async fn ping(&mut self, batch: &Batch, generation: u64) -> Result<(), RunResult> {
-        if batch.heard.elapsed() >= ANSWER_TIMEOUT {
-            return Err(contradicted("the target's server does not answer"));
+        if batch.moved.elapsed() >= ANSWER_TIMEOUT {
+            return Err(contradicted(
+                "the target's server stores nothing of a batch",
+            ));
         }
-        let reply = batch.reply(batch.sent, PING);
+        // An end that was lost with a leader shows as a gap, which ends the batch as well.
+        let last = batch.sent + u64::from(batch.ended);
+        let reply = batch.reply(last, PING);
         let asked = append_publish(&mut self.chunk, &batch.subject, &reply, &[], &[]);
         asked.expect("the subject was published a moment ago");
         match self.hand_over(generation).await {
@@ -258,7 +274,11 @@ fn conclude(run: &Run, batch: Batch) -> RunResult {
             return RunResult {
                 stored: 0,
                 last_seq: None,
-                end: refused(code, description),
+                end: match code {
+                    // Said before the server looks which record of the batch it is. The stream's limit is another one than we knew.
+                    MESSAGE_TOO_LARGE if sent > 1 => RunEnd::Contradicted(description),
+                    _ => refused(code, description),
+                },
             };
         }
         None => return lost(),

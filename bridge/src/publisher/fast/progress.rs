@@ -34,8 +34,14 @@ impl Progress {
         self.answer.is_none() && self.refusal.is_none() && !self.gap
     }
 
-    /// One answer of the server, which is JSON.
-    pub(super) fn handle(&mut self, payload: &[u8]) {
+    /// One answer of the server, which is JSON. True: the batch has come further by it.
+    pub(super) fn handle(&mut self, payload: &[u8]) -> bool {
+        let before = (self.acked, self.is_open(), self.answer.is_some());
+        self.note(payload);
+        before != (self.acked, self.is_open(), self.answer.is_some())
+    }
+
+    fn note(&mut self, payload: &[u8]) {
         let Ok(said) = serde_json::from_slice::<Value>(payload) else {
             return;
         };
@@ -79,8 +85,9 @@ mod tests {
 
     fn progress(said: &[&str]) -> Progress {
         let mut progress = Progress::new(500);
-        said.iter()
-            .for_each(|text| progress.handle(text.as_bytes()));
+        for text in said {
+            progress.handle(text.as_bytes());
+        }
         progress
     }
 
@@ -94,6 +101,17 @@ mod tests {
         ]);
         assert_eq!((progress.acked, progress.flow), (750, 250));
         assert!(progress.is_open());
+    }
+
+    #[test]
+    fn the_answer_to_a_ping_is_no_progress_by_itself() {
+        let mut progress = progress(&[r#"{"type":"ack","seq":500,"msgs":500}"#]);
+        assert!(!progress.handle(br#"{"type":"ack","seq":500,"msgs":500}"#));
+        assert!(!progress.handle(b"{ no JSON"));
+        assert!(progress.handle(br#"{"type":"ack","seq":700,"msgs":500}"#));
+        assert!(progress.handle(br#"{"type":"gap"}"#));
+        assert!(!progress.handle(br#"{"type":"gap"}"#));
+        assert!(progress.handle(br#"{"stream":"ORDERS","seq":1039,"count":39}"#));
     }
 
     #[test]

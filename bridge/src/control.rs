@@ -6,14 +6,15 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use causeway_proto::blame::{Blame, blame};
-use causeway_proto::frame::StallReason;
 use causeway_proto::id::{Position, SourceSeq, StoredAt};
-use causeway_proto::run::Stalled;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::time::interval;
+
+pub use self::error::ControlError;
+
+mod error;
 
 /// An answer takes milliseconds; a server without a leader takes for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,64 +27,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 pub struct Control {
     client: async_nats::Client,
     prefix: String,
-}
-
-/// Why there was no answer, or a refusal.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// No answer: no connection, no leader, no JetStream.
-    #[error("no answer to {subject}: {why}")]
-    Unreachable {
-        /// What was asked.
-        subject: String,
-        /// Why.
-        why: String,
-    },
-    /// The server's refusal.
-    #[error("{description} ({code})")]
-    Api {
-        /// Its `err_code`.
-        code: u32,
-        /// Its words.
-        description: String,
-    },
-    /// The answer lacks what it should hold.
-    #[error("answer to {0} is not understood")]
-    Malformed(String),
-}
-
-impl ControlError {
-    /// Whether the thing asked for does not exist.
-    pub fn is_missing(&self) -> bool {
-        matches!(
-            self,
-            Self::Api {
-                code: 10059 | 10037 | 10014,
-                ..
-            }
-        )
-    }
-
-    /// Whether it exists and none of the servers that hold it is there.
-    pub fn is_offline(&self) -> bool {
-        matches!(self, Self::Api { code: 10119, .. })
-    }
-
-    /// The state that a route is in because of this.
-    pub fn stalled(&self) -> Stalled {
-        let reason = match self {
-            Self::Api { code: 10059, .. } => StallReason::TargetMissing,
-            Self::Api { code, description } => match blame(*code, description) {
-                Blame::Target(reason) => reason,
-                Blame::Record | Blame::Knowledge => StallReason::TargetUnfit,
-            },
-            _ => StallReason::TargetUnreachable,
-        };
-        Stalled {
-            reason,
-            detail: self.to_string(),
-        }
-    }
 }
 
 /// A stream as its leader describes it.
@@ -105,12 +48,28 @@ impl StreamInfo {
         self.config[name].as_bool().unwrap_or(false)
     }
 
+    /// Whether several servers hold a copy.
+    pub fn is_replicated(&self) -> bool {
+        self.config["num_replicas"].as_u64().unwrap_or(1) > 1
+    }
+
     /// Whether records stay until limits remove them.
     pub fn is_limits(&self) -> bool {
         self.config["retention"]
             .as_str()
             .is_none_or(|retention| retention == "limits")
     }
+}
+
+/// A consumer as its leader describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerState {
+    /// Records that wait for it.
+    pub pending: u64,
+    /// The number of its last delivery.
+    pub delivered: u64,
+    /// Pulls that it holds.
+    pub pulls: u64,
 }
 
 /// A record fetched by its sequence.
@@ -145,6 +104,11 @@ impl Control {
     pub async fn stream(&self, name: &str) -> Result<StreamInfo, ControlError> {
         let subject = format!("STREAM.INFO.{name}");
         let answer = self.ask(&subject, &json!({})).await?;
+        // While there is no leader any member answers, out of what it happens to hold.
+        let cluster = &answer["cluster"];
+        if cluster.is_object() && cluster["leader"].as_str().unwrap_or_default().is_empty() {
+            return Err(unreachable(&subject, &"the stream has no leader"));
+        }
         read_stream(&answer).ok_or(ControlError::Malformed(subject))
     }
 
@@ -201,12 +165,12 @@ impl Control {
         }
     }
 
-    /// Creates an ephemeral consumer and returns its name.
+    /// Creates an ephemeral consumer. Returns its name, and how many records one pull of it may ask for.
     pub async fn create_consumer(
         &self,
         stream: &str,
         config: &Value,
-    ) -> Result<String, ControlError> {
+    ) -> Result<(String, Option<u64>), ControlError> {
         let name = config["name"].as_str().unwrap_or_default();
         let subject = format!("CONSUMER.CREATE.{stream}.{name}");
         let answer = self
@@ -215,9 +179,10 @@ impl Control {
                 &json!({ "stream_name": stream, "config": config }),
             )
             .await?;
-        answer["name"]
-            .as_str()
-            .map(str::to_owned)
+        let name = answer["name"].as_str().map(str::to_owned);
+        // A server with a limit of its own puts it into every consumer without one.
+        let batch = answer["config"]["max_batch"].as_u64();
+        name.map(|name| (name, batch.filter(|it| *it > 0)))
             .ok_or(ControlError::Malformed(subject))
     }
 
@@ -232,20 +197,18 @@ impl Control {
         }
     }
 
-    /// How many records wait for a consumer, and its last delivery's number.
-    pub async fn consumer_pending(
-        &self,
-        stream: &str,
-        name: &str,
-    ) -> Result<(u64, u64), ControlError> {
+    /// What a consumer says of itself.
+    pub async fn consumer(&self, stream: &str, name: &str) -> Result<ConsumerState, ControlError> {
         let subject = format!("CONSUMER.INFO.{stream}.{name}");
         let answer = self.ask(&subject, &json!({})).await?;
-        let number = |value: &Value| value.as_u64();
-        let pending = number(&answer["num_pending"]);
-        let delivered = number(&answer["delivered"]["consumer_seq"]);
-        pending
-            .zip(delivered)
-            .ok_or(ControlError::Malformed(subject))
+        let state = || {
+            Some(ConsumerState {
+                pending: answer["num_pending"].as_u64()?,
+                delivered: answer["delivered"]["consumer_seq"].as_u64()?,
+                pulls: answer["num_waiting"].as_u64()?,
+            })
+        };
+        state().ok_or(ControlError::Malformed(subject))
     }
 
     /// The subject that a consumer's pulls go to.

@@ -145,6 +145,8 @@ impl Outbound {
     }
 
     async fn select(&mut self, report: &mut tokio::time::Interval) -> Event {
+        // What still comes while nothing is read is to be dropped, or it would count against the connection of all.
+        let drops = self.source.is_stopped();
         let wants = self.block.is_none() && self.sender.wants_records() && !self.draining;
         let draining = self.draining;
         let retry_at = self.retry_at;
@@ -155,7 +157,7 @@ impl Outbound {
             done = self.pipeline.next() => Event::Pipeline(done),
             found = join(&mut self.finding) => Event::Found(found),
             kept = join(&mut self.keeping) => Event::KeptAside(kept.0, kept.1),
-            event = self.source.next(), if wants => Event::Source(event),
+            event = self.source.next(), if wants || drops => Event::Source(event),
             () = wait_until(retry_at) => Event::Retry,
             _ = self.drain.changed(), if !draining => Event::Drain,
             _ = report.tick() => Event::Report,

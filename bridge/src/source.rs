@@ -7,7 +7,9 @@
 
 mod aside;
 mod block;
+mod connecting;
 mod consumer;
+mod delivery;
 mod finder;
 mod judge;
 mod pulls;
@@ -19,12 +21,13 @@ use std::time::Duration;
 use causeway_proto::id::SourceSeq;
 use causeway_proto::resume::ReadSoFar;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 pub use self::block::Block;
 use self::consumer::Made;
 pub use self::finder::{Finder, Found};
 pub use self::judge::{Judge, Origin};
+pub use self::pulls::PullSize;
 use self::reading::{Broken, Heard, Reading, Sorted};
 use self::retention::Retention;
 use crate::control::{Control, ControlError};
@@ -68,6 +71,7 @@ pub struct Source {
     pub judge: Judge,
     inbox: String,
     replies: Subscription,
+    pull_size: PullSize,
     generation: Option<u64>,
     state: State,
     read: ReadSoFar,
@@ -91,6 +95,7 @@ impl Source {
         stream: String,
         filters: Vec<String>,
         judge: Judge,
+        pull_size: PullSize,
     ) -> Self {
         let inbox = client.new_inbox();
         let replies = client
@@ -104,6 +109,7 @@ impl Source {
             judge,
             inbox,
             replies,
+            pull_size,
             generation: None,
             state: State::Stopped,
             read: ReadSoFar::default(),
@@ -127,10 +133,20 @@ impl Source {
         self.state = State::Down { retry_at: None };
     }
 
-    /// Stops reading. What is on its way is dropped when it comes.
+    /// Stops reading. What is on its way is dropped when it comes, as long as [`Self::next`] is called.
     pub fn stop(&mut self) {
         self.retention.clear();
-        if let State::Reading(reading) = std::mem::replace(&mut self.state, State::Stopped) {
+        self.leave(State::Stopped);
+    }
+
+    /// Whether it does not read.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
+    /// Takes another state. A consumer that was read until then is of no more use.
+    fn leave(&mut self, next: State) {
+        if let State::Reading(reading) = std::mem::replace(&mut self.state, next) {
             let (control, stream) = (self.control.clone(), self.stream.clone());
             tokio::task::spawn_local(async move {
                 // A server that does not answer forgets the consumer by itself.
@@ -157,70 +173,6 @@ impl Source {
         }
     }
 
-    /// While stopped, connections come and go.
-    async fn idle(&mut self) -> Option<SourceEvent> {
-        let event = self.replies.next().await;
-        self.note_connection(event.as_ref()).await;
-        None
-    }
-
-    async fn come_up(&mut self) -> Option<SourceEvent> {
-        let State::Down { retry_at } = &self.state else {
-            return None;
-        };
-        let retry_at = *retry_at;
-        if self.generation.is_none() {
-            let event = self.replies.next().await;
-            self.note_connection(event.as_ref()).await;
-            return None;
-        }
-        if let Some(at) = retry_at {
-            sleep_until(at).await;
-        }
-        let making = consumer::make(
-            self.control.clone(),
-            self.stream.clone(),
-            self.filters.clone(),
-            self.read,
-        );
-        self.state = State::Creating(tokio::task::spawn_local(making));
-        None
-    }
-
-    async fn await_consumer(&mut self) -> Option<SourceEvent> {
-        let State::Creating(task) = &mut self.state else {
-            return None;
-        };
-        let result = task
-            .await
-            .expect("a task of ours neither panics nor is aborted");
-        match result {
-            Ok(made) => self.begin(made),
-            Err(why) => {
-                self.state = State::Down {
-                    retry_at: Some(Instant::now() + RETRY),
-                };
-                Some(SourceEvent::Unavailable(why.to_string()))
-            }
-        }
-    }
-
-    fn begin(&mut self, made: Made) -> Option<SourceEvent> {
-        self.state = State::Reading(Reading::new(made.consumer));
-        if !made.goes_on {
-            self.stop();
-            return Some(SourceEvent::WentBack(
-                "it is not the stream that was read, or holds less of it",
-            ));
-        }
-        self.pull();
-        let lost = SourceSeq(made.first_seq.0.saturating_sub(1));
-        (lost > self.read.through).then(|| {
-            self.read.through = lost;
-            SourceEvent::LostThrough(lost)
-        })
-    }
-
     async fn read(&mut self) -> Option<SourceEvent> {
         let State::Reading(reading) = &mut self.state else {
             return None;
@@ -237,42 +189,25 @@ impl Source {
             heard = reading.watch() => match heard {
                 Heard::Probed(range) => self.probed(range),
                 Heard::ProbeDue => {
-                    reading.note_quiet();
                     reading.probe(&self.control, &self.stream, self.read.through);
+                    None
+                }
+                Heard::Starved => {
                     self.pull();
                     None
                 }
-                Heard::Silence => self.lose("the consumer fell silent"),
-                Heard::Gone => self.lose("the consumer is gone"),
+                Heard::Silence => self.lose("the consumer fell silent".to_owned()),
+                Heard::Gone => self.lose("the consumer is gone".to_owned()),
             },
         }
     }
 
-    /// Keeps the number of the connection; without one, reading waits for the next.
-    async fn note_connection(&mut self, event: Option<&nats::Event>) {
-        match event {
-            Some(nats::Event::Up { generation, .. }) => {
-                self.generation = Some(*generation);
-                self.recreate();
-            }
-            Some(nats::Event::Down { .. }) => {
-                self.generation = None;
-                self.recreate();
-            }
-            Some(_) => {}
-            None => std::future::pending().await, // shut down: nothing will come
-        }
-    }
-
-    fn lose(&mut self, why: &str) -> Option<SourceEvent> {
-        self.recreate();
-        Some(SourceEvent::Unavailable(why.to_owned()))
-    }
-
-    fn recreate(&mut self) {
-        if !matches!(self.state, State::Stopped) {
-            self.state = State::Down { retry_at: None };
-        }
+    /// The consumer is given up. The next one is made at once, unless this one was of no use from the start.
+    fn lose(&mut self, why: String) -> Option<SourceEvent> {
+        let was_useful = matches!(&self.state, State::Reading(reading) if reading.has_delivered());
+        let retry_at = (!was_useful).then(|| Instant::now() + RETRY);
+        self.leave(State::Down { retry_at });
+        Some(SourceEvent::Unavailable(why))
     }
 
     fn take(&mut self, block: nats::Block) -> Option<SourceEvent> {
@@ -284,7 +219,7 @@ impl Source {
             deliveries,
             missed,
             broken,
-        } = reading.sort(&block, &self.inbox, after);
+        } = reading.sort(&block, after);
         if let Some((_, delivery)) = deliveries.last() {
             self.read.through = delivery.seq;
             self.read.record = delivery.position();
@@ -294,17 +229,14 @@ impl Source {
                 self.pull();
                 None
             }
-            Some(Broken::Lost(why)) => {
-                self.recreate();
-                Some(why)
-            }
+            Some(Broken::Lost(why)) => self.lose(why),
             Some(Broken::Behind) => {
                 self.stop();
                 return Some(SourceEvent::WentBack("it delivers what was read before"));
             }
         };
         if deliveries.is_empty() {
-            return lost.map(SourceEvent::Unavailable);
+            return lost;
         }
         let block = Block::new(block, deliveries);
         if missed {
@@ -322,8 +254,7 @@ impl Source {
             return;
         };
         let subject = self.control.pull_subject(&self.stream, reading.consumer());
-        while let Some((number, request)) = reading.next_request() {
-            let reply = format!("{}.{number}", self.inbox);
+        while let Some((reply, request)) = reading.next_request() {
             self.client
                 .publish(&subject, &reply, request.to_string().as_bytes(), generation)
                 .expect("stream and consumer names are plain");

@@ -16,7 +16,7 @@ use crate::inbound::Inbound;
 use crate::nats::Client;
 use crate::outbound::{Outbound, OutboundParts};
 use crate::publisher::Publisher;
-use crate::source::Source;
+use crate::source::{PullSize, Source};
 use crate::status::Board;
 
 /// A data thread, and how to learn that it has ended.
@@ -77,6 +77,7 @@ pub(super) fn source_thread(
     if legs.is_empty() {
         return Ok(None);
     }
+    let pull_size = PullSize::shared_by(legs.len());
     let start = move |client: &Client| {
         let drivers = legs.into_iter().map(|leg| {
             let source = Source::new(
@@ -85,6 +86,7 @@ pub(super) fn source_thread(
                 leg.stream,
                 leg.filters,
                 leg.judge,
+                pull_size,
             );
             let driver = Outbound::new(OutboundParts {
                 sender: leg.sender,

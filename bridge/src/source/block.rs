@@ -3,8 +3,8 @@
 use causeway_proto::id::{SourceSeq, StoredAt};
 use causeway_proto::record::RecordView;
 
+use super::delivery::Delivery;
 use super::judge::{Judge, Origin};
-use super::pulls::Delivery;
 use crate::nats;
 
 /// Records that came in one read.

@@ -18,6 +18,8 @@ const INACTIVE: Duration = Duration::from_secs(60);
 /// A consumer that was made just now.
 pub(super) struct Made {
     pub(super) consumer: String,
+    /// Records that one pull may ask for, where the server bounds them.
+    pub(super) batch_max: Option<u64>,
     /// First sequence still in the stream.
     pub(super) first_seq: SourceSeq,
     /// Whether the stream is the one that was read.
@@ -32,13 +34,14 @@ pub(super) async fn make(
     read: ReadSoFar,
 ) -> Result<Made, ControlError> {
     let config = config(&filters, read.through);
-    let consumer = control.create_consumer(&stream, &config).await?;
+    let (consumer, batch_max) = control.create_consumer(&stream, &config).await?;
     // Asked after it was made: a stream that is replaced from now on takes the consumer with it.
     let found = Finder::new(control, stream)
         .try_find(read.record, None)
         .await?;
     Ok(Made {
         consumer,
+        batch_max,
         first_seq: found.facts.first_seq,
         goes_on: read.goes_on_in(found.created_ns, &found.facts),
     })

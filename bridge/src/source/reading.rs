@@ -1,5 +1,6 @@
 //! One consumer while it is read: its pulls, its silence, and how far its stream is.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use causeway_proto::id::SourceSeq;
@@ -7,7 +8,8 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::pulls::{Delivery, Pulls};
+use super::delivery::Delivery;
+use super::pulls::{PullSize, Pulls, counted_len};
 use crate::control::Control;
 use crate::nats;
 use crate::wait::join;
@@ -26,6 +28,8 @@ pub(super) enum Heard {
     Probed(Option<(SourceSeq, SourceSeq)>),
     /// The consumer is not there any more, or was begun again.
     Gone,
+    /// The server holds no pull: the next ones are to be sent.
+    Starved,
     /// Nothing came for a while: it is time to ask.
     ProbeDue,
     /// The server has said nothing at all for too long.
@@ -56,8 +60,12 @@ pub(super) struct Sorted {
 enum Probed {
     /// Nothing is known, or nothing is new.
     Nothing,
-    /// The stream holds these and nothing more for the consumer.
-    Done(u64, u64),
+    /// The stream holds these, and nothing more for the consumer as far as its own server has got.
+    Done { first: u64, last: u64 },
+    /// The stream has copies, and the server that answered for the consumer may be behind the one that answered for the stream.
+    DoneByOne { first: u64, last: u64 },
+    /// The server holds none of our pulls.
+    Starved,
     /// See [`Heard::Gone`].
     Gone,
 }
@@ -67,11 +75,13 @@ pub(super) struct Reading {
     consumer: String,
     deliveries: u64,
     pulls: Pulls,
+    /// What all that the server says of its pulls begins with. Of another consumer's it may still have something to say.
+    replies: String,
     /// The server may keep records waiting. While it does not, it delivers each within moments, and only a
     /// stream that keeps records no longer than that loses one unread.
     waits: bool,
-    /// With the last delivery it said that others wait.
-    has_more: bool,
+    /// The consumer itself said that nothing up to here is left for it.
+    passed: u64,
     heard: Instant,
     probe_at: Instant,
     probe_wait: Duration,
@@ -79,15 +89,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// A consumer that was made just now.
-    pub(super) fn new(consumer: String) -> Self {
+    /// A consumer that was made just now; the server answers its pulls below `inbox`.
+    pub(super) fn new(consumer: String, inbox: &str, size: PullSize) -> Self {
         let now = Instant::now();
         Self {
+            replies: format!("{inbox}.{consumer}."),
             consumer,
             deliveries: 0,
-            pulls: Pulls::default(),
+            pulls: Pulls::new(size),
             waits: true,
-            has_more: false,
+            passed: 0,
             heard: now,
             probe_at: now + PROBE_MIN,
             probe_wait: PROBE_MIN,
@@ -105,13 +116,8 @@ impl Reading {
     }
 
     /// Sorts what came into records and words of the server. `through`: it was read up to here.
-    pub(super) fn sort(
-        &mut self,
-        block: &nats::Block,
-        inbox: &str,
-        mut through: SourceSeq,
-    ) -> Sorted {
-        self.heard = Instant::now();
+    pub(super) fn sort(&mut self, block: &nats::Block, mut through: SourceSeq) -> Sorted {
+        let now = Instant::now();
         let mut deliveries = Vec::with_capacity(block.len());
         let (mut missed, mut broken) = (false, None);
         for (index, message) in block.iter().enumerate() {
@@ -124,32 +130,49 @@ impl Reading {
                     broken = Some(Broken::Behind);
                     break;
                 }
+                self.heard = now;
                 self.waits |= self.pulls.take_used_up();
                 missed |= self.waits && delivery.seq.0 > through.0 + 1;
-                self.has_more = delivery.behind > 0;
-                self.waits = self.has_more;
+                self.waits = delivery.behind > 0;
                 through = delivery.seq;
                 self.deliveries += 1;
-                self.pulls.delivered(&message);
+                self.pulls.delivered(counted_len(&message));
                 deliveries.push((index, delivery));
-            } else if message.subject.starts_with(inbox.as_bytes())
-                && !self.pulls.handle_status(&message)
-            {
-                broken = message
-                    .status()
-                    .map(|(code, text)| Broken::Lost(format!("{code} {text}")));
-                break;
+            } else if message.subject.starts_with(self.replies.as_bytes()) {
+                self.heard = now;
+                self.note_passed(&message);
+                if !self.pulls.handle_status(&message) {
+                    broken = message
+                        .status()
+                        .map(|(code, text)| Broken::Lost(format!("{code} {text}")));
+                    break;
+                }
             }
         }
         if !deliveries.is_empty() {
             self.probe_wait = PROBE_MIN;
-            self.probe_at = self.heard + PROBE_MIN;
+            self.probe_at = now + PROBE_MIN;
         }
         Sorted {
             deliveries,
             missed,
             broken,
         }
+    }
+
+    /// A heartbeat says how far the consumer has looked, in the order of its deliveries.
+    fn note_passed(&mut self, message: &nats::Message<'_>) {
+        let number = |name: &str| message.header(name)?.parse::<u64>().ok();
+        if number("Nats-Last-Consumer") == Some(self.deliveries)
+            && let Some(passed) = number("Nats-Last-Stream")
+        {
+            self.passed = self.passed.max(passed);
+        }
+    }
+
+    /// Whether this consumer has delivered anything.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.deliveries > 0
     }
 
     /// Whether records may have waited at the server and left their stream since the last delivery.
@@ -161,12 +184,12 @@ impl Reading {
     /// Nothing waits at the server.
     pub(super) fn handle_nothing_waits(&mut self) {
         self.waits = false;
-        self.has_more = false;
     }
 
-    /// The next pull to send, with its number, if the server owes too little.
-    pub(super) fn next_request(&mut self) -> Option<(u64, Value)> {
-        self.pulls.next_request(HEARTBEAT)
+    /// The next pull to send, with where to answer, if the server owes too little.
+    pub(super) fn next_request(&mut self) -> Option<(String, Value)> {
+        let (number, request) = self.pulls.next_request(HEARTBEAT)?;
+        Some((format!("{}{number}", self.replies), request))
     }
 
     /// Waits for what is not a delivery. Cancel safe.
@@ -177,11 +200,7 @@ impl Reading {
             found = join(&mut self.probe) => {
                 self.probe = None;
                 self.note_probe(&found);
-                match found {
-                    Probed::Nothing => Heard::Probed(None),
-                    Probed::Done(first, last) => Heard::Probed(Some((SourceSeq(first), SourceSeq(last)))),
-                    Probed::Gone => Heard::Gone,
-                }
+                self.judge(found)
             }
             () = sleep_until(self.probe_at), if !probing => Heard::ProbeDue,
             () = sleep_until(self.heard + SILENCE_MAX) => Heard::Silence,
@@ -191,16 +210,23 @@ impl Reading {
     fn note_probe(&mut self, found: &Probed) {
         let wait = match found {
             Probed::Nothing => self.probe_wait * 2,
-            Probed::Done(..) | Probed::Gone => PROBE_MIN,
+            _ => PROBE_MIN,
         };
         self.probe_wait = wait.min(PROBE_MAX);
         self.probe_at = Instant::now() + self.probe_wait;
     }
 
-    /// Nothing has come for a while. If more should have, it is time to ask for it again.
-    pub(super) fn note_quiet(&mut self) {
-        if self.has_more {
-            self.pulls.forget();
+    fn judge(&mut self, found: Probed) -> Heard {
+        let done = |first, last| Heard::Probed(Some((SourceSeq(first), SourceSeq(last))));
+        match found {
+            Probed::Nothing => Heard::Probed(None),
+            Probed::Done { first, last } => done(first, last),
+            Probed::DoneByOne { first, last } => done(first, last.min(self.passed)),
+            Probed::Starved => {
+                self.pulls.forget();
+                Heard::Starved
+            }
+            Probed::Gone => Heard::Gone,
         }
     }
 
@@ -212,79 +238,25 @@ impl Reading {
             let Ok(info) = control.stream(&stream).await else {
                 return Probed::Nothing;
             };
-            if info.last_seq <= through.0 {
-                return Probed::Nothing;
-            }
-            // Asked after the stream: nothing up to `last_seq` is left for this consumer.
-            match control.consumer_pending(&stream, &consumer).await {
-                Ok((_, delivered)) if delivered < deliveries => Probed::Gone,
-                Ok((0, delivered)) if delivered == deliveries => {
-                    Probed::Done(info.first_seq, info.last_seq)
-                }
-                Err(why) if why.is_missing() || why.is_offline() => Probed::Gone,
-                Ok(_) | Err(_) => Probed::Nothing,
+            let state = match control.consumer(&stream, &consumer).await {
+                Ok(state) => state,
+                Err(why) if why.is_missing() || why.is_offline() => return Probed::Gone,
+                Err(_) => return Probed::Nothing,
+            };
+            let (first, last) = (info.first_seq, info.last_seq);
+            // Asked after the stream: with nothing pending, nothing up to `last` is left for this consumer.
+            let is_done = state.pending == 0 && last > through.0;
+            match state.delivered.cmp(&deliveries) {
+                Ordering::Less => Probed::Gone,
+                Ordering::Greater => Probed::Nothing,
+                Ordering::Equal if state.pulls == 0 => Probed::Starved,
+                Ordering::Equal if !is_done => Probed::Nothing,
+                Ordering::Equal if info.is_replicated() => Probed::DoneByOne { first, last },
+                Ordering::Equal => Probed::Done { first, last },
             }
         }));
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-mod tests {
-    use super::*;
-
-    const INBOX: &str = "_INBOX";
-
-    /// What consumer `c1` delivers from its delivery `number` on: sequences, and how many wait behind.
-    fn block(number: usize, records: &[(u64, u64)]) -> nats::Block {
-        let message = |(index, (seq, behind)): (usize, &(u64, u64))| {
-            let number = number + index;
-            format!("MSG orders.new 1 $JS.ACK.S.c1.1.{seq}.{number}.1.{behind} 2\r\n{{}}\r\n")
-        };
-        let bytes: String = records.iter().enumerate().map(message).collect();
-        nats::Block::scanned(bytes.as_bytes()).unwrap()
-    }
-
-    fn sort(seqs: &[u64], through: u64) -> (Vec<u64>, Option<Broken>) {
-        let mut reading = Reading::new("c1".into());
-        let records: Vec<_> = seqs.iter().map(|seq| (*seq, 0)).collect();
-        let sorted = reading.sort(&block(1, &records), INBOX, SourceSeq(through));
-        let seqs = sorted.deliveries.iter().map(|(_, d)| d.seq.0).collect();
-        (seqs, sorted.broken)
-    }
-
-    #[tokio::test]
-    async fn deliveries_at_or_behind_what_was_read_break_the_consumer() {
-        assert_eq!(sort(&[8, 9, 12], 7), (vec![8, 9, 12], None));
-        assert_eq!(sort(&[7, 8], 7), (vec![], Some(Broken::Behind)));
-        assert_eq!(sort(&[8, 8], 7), (vec![8], Some(Broken::Behind)));
-        assert_eq!(sort(&[8, 5], 7), (vec![8], Some(Broken::Behind)));
-    }
-
-    #[tokio::test]
-    async fn a_jump_matters_where_records_may_have_waited() {
-        let mut reading = Reading::new("c1".into());
-        let mut missed = |number, records: &[_], through| {
-            let sorted = reading.sort(&block(number, records), INBOX, SourceSeq(through));
-            sorted.missed
-        };
-        assert!(missed(1, &[(3, 0)], 1), "nobody knows what waited before");
-        assert!(!missed(2, &[(9, 0), (15, 2)], 3), "a filter's jumps");
-        assert!(!missed(4, &[(16, 2), (17, 0)], 15), "no jump");
-        assert!(missed(6, &[(18, 1), (30, 0)], 17));
-    }
-
-    #[tokio::test]
-    async fn what_the_server_has_and_does_not_deliver_is_asked_for_again() {
-        let asked = |behind| {
-            let mut reading = Reading::new("c1".into());
-            while reading.next_request().is_some() {}
-            reading.sort(&block(1, &[(1, behind)]), INBOX, SourceSeq(0));
-            assert!(reading.next_request().is_none(), "enough is owed");
-            reading.note_quiet();
-            reading.next_request().is_some()
-        };
-        assert!(asked(1));
-        assert!(!asked(0));
-    }
-}
+mod tests;

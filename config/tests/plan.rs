@@ -260,6 +260,30 @@ fn what_may_never_travel_is_a_warning() {
 }
 
 #[test]
+fn a_record_that_comes_by_two_ways_is_a_warning() {
+    let asia = "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\n\
+                listen = \"0.0.0.0:1\"\ntls = { cert = \"c\", key = \"k\", ca = \"a\" }\n\
+                [[link]]\nregions = [\"us\", \"asia\"]\ndial = \"us.example.com:7443\"\n\
+                [[link]]\nregions = [\"asia\", \"eu\"]\ndial = \"asia.example.com:1\"\n";
+    let to_both = |subjects: [&str; 2]| {
+        let both = |name, from, others: &str, subjects: &str| {
+            format!(
+                "[[route]]\nname = {name:?}\nfrom = {from:?}\nto = [{others}]\nstream = \"A\"\nsubjects = [{subjects:?}]\n"
+            )
+        };
+        let us = both("of-us", "us", "\"eu\", \"asia\"", subjects[0]);
+        let eu = both("of-eu", "eu", "\"us\", \"asia\"", subjects[1]);
+        fleet(&[asia, &us, &eu].concat())
+    };
+    warns(
+        &to_both(["a.>", "a.>"]),
+        "what us publishes comes to A in asia by two ways",
+    );
+    let apart = load(&to_both(["a.us.>", "a.eu.>"])).warnings;
+    assert!(!apart.iter().any(|it| it.to_string().contains("two ways")));
+}
+
+#[test]
 fn sharing_a_machine_is_a_warning() {
     let local = fleet("").replace("us.example.com", "localhost");
     let same_state = local.replace("state/us", "state/eu");

@@ -17,6 +17,9 @@ pub(super) fn check(drafts: &Drafts, report: &Report) {
             check_no_record_twice(route, other, report);
             warn_circle(route, other, report);
         }
+        for first in &drafts.routes {
+            warn_two_ways(first, route, drafts, report);
+        }
     }
 }
 
@@ -93,6 +96,35 @@ fn warn_circle(route: &RouteDraft, other: &RouteDraft, report: &Report) {
         let text = "each of the two reads what the other writes: only their hops keep records \
                     from going in a circle, so an application must not copy the Causeway header";
         report.warn(&route.place, text, Some(&other.place));
+    }
+}
+
+/// What `first` brings travels on by `second` to where another route brings it directly: hops keep a record from coming back, not
+/// from coming by two ways, and beyond the duplicate window the target cannot tell.
+fn warn_two_ways(first: &RouteDraft, second: &RouteDraft, drafts: &Drafts, report: &Report) {
+    let (Some(origin), Some(target)) = (&first.from, second.target()) else {
+        return;
+    };
+    if !feeds(first, second) || overlap(first, second).is_none() {
+        return;
+    }
+    let ends = |to: &&Placed<RegionId>| to.value != origin.value;
+    for end in second.to.iter().filter(ends) {
+        let is_direct = |route: &&RouteDraft| {
+            reads_the_same(first, route)
+                && route.to.iter().any(|to| to.value == end.value)
+                && route.target().is_some_and(|it| it.value == target.value)
+                && overlap(first, route).is_some()
+                && overlap(second, route).is_some()
+        };
+        if let Some(direct) = drafts.routes.iter().find(is_direct) {
+            let text = format!(
+                "what {} publishes comes to {} in {} by two ways, this one and a direct one, and is stored twice where they \
+                 are further apart than the target's duplicate window: let each route carry only what its own region publishes",
+                origin.value, target.value, end.value
+            );
+            report.warn(&second.place, &text, Some(&direct.place));
+        }
     }
 }
 

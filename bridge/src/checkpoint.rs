@@ -18,7 +18,7 @@ mod writer;
 use std::fmt;
 use std::path::PathBuf;
 
-use causeway_proto::id::{RegionId, RouteName};
+use causeway_proto::id::{RegionId, RouteName, StreamName};
 
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
@@ -30,14 +30,20 @@ use crate::session::Direction;
 pub struct CheckpointKey(String);
 
 impl CheckpointKey {
-    /// The value of a route's leg towards or from `peer`.
-    pub fn new(direction: Direction, route: &RouteName, peer: &RegionId) -> Self {
+    /// The value of a route's leg towards or from `peer`, for as long as it reads that stream: of another one's sequences it
+    /// says nothing.
+    pub fn new(
+        direction: Direction,
+        route: &RouteName,
+        peer: &RegionId,
+        stream: &StreamName,
+    ) -> Self {
         let side = match direction {
             Direction::Out => "source",
             Direction::In => "target",
         };
         // Names hold no slash, so that two keys never meet.
-        Self(format!("{side}/{route}/{peer}"))
+        Self(format!("{side}/{route}/{peer}/{stream}"))
     }
 
     /// What was sent to `peer` in a month.

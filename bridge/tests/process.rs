@@ -16,7 +16,7 @@ use causeway::checkpoint::{
 };
 use causeway::session::Direction;
 use causeway::shutdown;
-use causeway_proto::id::{RegionId, RouteName};
+use causeway_proto::id::{RegionId, RouteName, StreamName};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -72,11 +72,7 @@ fn meet_a_full_disk() {
         writer.put(key(), b"meanwhile".to_vec()).await;
         for len in 1.. {
             // Room that it has already may do for some.
-            let other = CheckpointKey::new(
-                Direction::Out,
-                &RouteName::new("other").unwrap(),
-                &RegionId::new("us").unwrap(),
-            );
+            let other = key_of("other");
             writer.put(other, vec![7; len * 10_000]).await;
             if !writer.sync().await {
                 break;
@@ -113,8 +109,13 @@ fn drain(grace: Duration, is_stuck: bool) {
 }
 
 fn key() -> CheckpointKey {
-    let route = RouteName::new("orders").unwrap();
-    CheckpointKey::new(Direction::In, &route, &RegionId::new("us").unwrap())
+    key_of("orders")
+}
+
+fn key_of(route: &str) -> CheckpointKey {
+    let (route, peer) = (RouteName::new(route), RegionId::new("us"));
+    let stream = StreamName::new("ORDERS").unwrap();
+    CheckpointKey::new(Direction::In, &route.unwrap(), &peer.unwrap(), &stream)
 }
 
 /// The other process, with the lines that it says.

@@ -11,6 +11,10 @@ use causeway_config::{
 };
 use causeway_proto::id::{RegionId, RouteName, SourceSeq, StoredAt};
 
+/// A third region, without a link.
+const ASIA: &str = "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\n\
+    listen = \"0.0.0.0:1\"\ntls = { cert = \"c\", key = \"k\", ca = \"a\" }\n";
+
 /// Two linked regions and a class for everything; `rest` follows.
 fn fleet(rest: &str) -> String {
     format!(
@@ -235,9 +239,7 @@ fn warns(text: &str, expected: &str) {
 #[test]
 fn idle_parts_are_a_warning() {
     warns(&fleet(""), "no route uses it");
-    let asia = "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\n\
-                tls = { cert = \"c\", key = \"k\", ca = \"a\" }\n";
-    warns(&fleet(asia), "no link ends here");
+    warns(&fleet(ASIA), "no link ends here");
 }
 
 #[test]
@@ -261,9 +263,7 @@ fn what_may_never_travel_is_a_warning() {
 
 #[test]
 fn a_record_that_comes_by_two_ways_is_a_warning() {
-    let asia = "[region.asia]\nnats = { url = \"h\" }\nadmin = \"127.0.0.1:1\"\nstate = \"s\"\n\
-                listen = \"0.0.0.0:1\"\ntls = { cert = \"c\", key = \"k\", ca = \"a\" }\n\
-                [[link]]\nregions = [\"us\", \"asia\"]\ndial = \"us.example.com:7443\"\n\
+    let links = "[[link]]\nregions = [\"us\", \"asia\"]\ndial = \"us.example.com:7443\"\n\
                 [[link]]\nregions = [\"asia\", \"eu\"]\ndial = \"asia.example.com:1\"\n";
     let to_both = |subjects: [&str; 2]| {
         let both = |name, from, others: &str, subjects: &str| {
@@ -273,7 +273,7 @@ fn a_record_that_comes_by_two_ways_is_a_warning() {
         };
         let us = both("of-us", "us", "\"eu\", \"asia\"", subjects[0]);
         let eu = both("of-eu", "eu", "\"us\", \"asia\"", subjects[1]);
-        fleet(&[asia, &us, &eu].concat())
+        fleet(&[ASIA, links, &us, &eu].concat())
     };
     warns(
         &to_both(["a.>", "a.>"]),

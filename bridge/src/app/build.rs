@@ -132,7 +132,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn leaving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::Out);
-        let key = CheckpointKey::new(Direction::Out, &route.name, &route.to);
+        let key = CheckpointKey::new(Direction::Out, &route.name, &route.to, &route.stream);
         let (route_control, commands) = RouteControl::new(route.name.clone(), route.to.clone());
         let checkpoint = read(self.store, &key, SourceCheckpoint::decode)?.unwrap_or(FRESH);
         let config = SenderConfig {
@@ -171,7 +171,7 @@ impl Builder<'_> {
 
     fn arriving(&self, route: &RoutePlan, legs: &mut Legs) -> anyhow::Result<()> {
         let (handle, events) = RouteHandle::new(route.name.clone(), Direction::In);
-        let key = CheckpointKey::new(Direction::In, &route.name, &route.from);
+        let key = CheckpointKey::new(Direction::In, &route.name, &route.from, &route.stream);
         let checkpoint = read(self.store, &key, TargetCheckpoint::decode)?;
         let sole = route.writers == Writers::Route;
         let config = ReceiverConfig {

@@ -223,11 +223,12 @@ fn free_name(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::session::Direction;
-    use causeway_proto::id::{RegionId, RouteName};
+    use causeway_proto::id::{RegionId, RouteName, StreamName};
 
     fn key() -> CheckpointKey {
         let route = RouteName::new("orders").unwrap();
-        CheckpointKey::new(Direction::In, &route, &RegionId::new("us").unwrap())
+        let (peer, stream) = (RegionId::new("us"), StreamName::new("ORDERS"));
+        CheckpointKey::new(Direction::In, &route, &peer.unwrap(), &stream.unwrap())
     }
 
     /// A closed store that holds a value.

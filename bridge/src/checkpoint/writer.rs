@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::MemoryStore;
     use crate::session::Direction;
-    use causeway_proto::id::{RegionId, RouteName};
+    use causeway_proto::id::{RegionId, RouteName, StreamName};
 
     /// What happened to a store, in order.
     #[derive(Clone, Default)]
@@ -222,7 +222,11 @@ mod tests {
 
     fn key(route: &str) -> CheckpointKey {
         let peer = RegionId::new("us").unwrap();
-        CheckpointKey::new(Direction::Out, &RouteName::new(route).unwrap(), &peer)
+        let (route, stream) = (
+            RouteName::new(route).unwrap(),
+            StreamName::new("S").unwrap(),
+        );
+        CheckpointKey::new(Direction::Out, &route, &peer, &stream)
     }
 
     fn watched() -> (CheckpointWriter, Log, Arc<Mutex<bool>>) {
@@ -249,14 +253,14 @@ mod tests {
         let lines = log.take();
         assert_eq!(lines.last().map(String::as_str), Some("flush"));
         let has = |line: &str| lines.iter().any(|other| other == line);
-        assert!(has("put source/a/us 99"), "{lines:?}");
+        assert!(has("put source/a/us/S 99"), "{lines:?}");
         assert!(
-            has("put source/b/us 7") && has("remove source/c/us"),
+            has("put source/b/us/S 7") && has("remove source/c/us/S"),
             "{lines:?}"
         );
         let puts = lines
             .iter()
-            .filter(|line| line.starts_with("put source/a/us"))
+            .filter(|line| line.starts_with("put source/a/us/S"))
             .count();
         assert!(puts < 10, "a hundred values in a moment, {puts} writes");
     }
@@ -269,7 +273,7 @@ mod tests {
             let added = timeout(Duration::from_secs(20), log.added.notified()).await;
             added.expect("it is never flushed");
         }
-        assert_eq!(log.take(), ["put source/a/us 1", "flush"]);
+        assert_eq!(log.take(), ["put source/a/us/S 1", "flush"]);
     }
 
     #[tokio::test]
@@ -287,7 +291,7 @@ mod tests {
         let flush = lines.iter().position(|line| line == "flush").unwrap();
         assert!(
             lines[..=flush]
-                .ends_with(&["failed flush", "put source/a/us 1", "flush"].map(Into::into)),
+                .ends_with(&["failed flush", "put source/a/us/S 1", "flush"].map(Into::into)),
             "{lines:?}"
         );
     }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod carried;
+mod floods;
 mod rates;
 mod renewal;
 mod strangers;

@@ -5,6 +5,7 @@
 mod answers;
 mod carried;
 mod floods;
+mod lanes;
 mod rates;
 mod renewal;
 mod strangers;

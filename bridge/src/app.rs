@@ -259,7 +259,23 @@ fn start_links(
             .context("a region that is dialled has a `listen` address")?;
         let listener = Listener::bind(address, identity.clone(), callers, refusals.clone())
             .with_context(|| format!("listen on {address} (UDP)"))?;
-        tokio::spawn(listener.run());
+        let listens = board.register_listener();
+        tokio::spawn(hear_callers(listener.run(), listens, closing.clone()));
     }
     Ok(tasks)
+}
+
+/// Hears the peers that dial in for as long as the process lives. That this is over, `listens` says by its own end.
+async fn hear_callers(
+    listening: impl Future<Output = ()>,
+    listens: watch::Sender<()>,
+    closing: watch::Receiver<bool>,
+) {
+    listening.await;
+    drop(listens);
+    if !*closing.borrow() {
+        tracing::error!(
+            "the socket that listens for peers has failed: none can dial in until a restart"
+        );
+    }
 }

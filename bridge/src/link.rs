@@ -9,6 +9,7 @@
 //! connection may send its controller decides (`causeway_proto::rate`). Live batches go out once more as
 //! datagrams where packets are lost (`causeway_proto::copies`).
 
+mod addresses;
 mod certificate;
 mod connection;
 mod copies;

@@ -35,6 +35,8 @@ use crate::wait::{join, wait_until};
 
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(500);
+/// A peer that does not know the route learns of it by a restart, and then there is a new session, which asks at once.
+const UNKNOWN_RETRY: Duration = Duration::from_secs(30);
 
 enum Event {
     Route(RouteEvent),
@@ -67,6 +69,8 @@ pub struct Outbound {
     block: Option<(Block, usize)>,
     keeping: Option<JoinHandle<(SourceSeq, bool)>>,
     retry_at: Option<Instant>,
+    /// Why the target closed the last lane, if that was logged and nothing was settled since.
+    refused: Option<LaneCloseReason>,
     stall: Option<Stall>,
     drain: watch::Receiver<bool>,
     draining: bool,
@@ -119,6 +123,7 @@ impl Outbound {
             block: None,
             keeping: None,
             retry_at: None,
+            refused: None,
             stall: None,
             drain: parts.drain,
             draining: false,

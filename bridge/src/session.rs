@@ -43,8 +43,8 @@ const CONTROL_QUEUE: usize = 256;
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Lanes of a session, closed ones included: their numbers are not used again. A route that is refused for ever opens two a
-/// second; after hours of that the session is made anew.
+/// Lanes of a session: the peer's, closed ones included, and those of ours that stand. A route whose lanes end as soon as they
+/// begin opens two a second; after hours of that the session is made anew.
 const LANES_MAX: usize = 1 << 16;
 
 /// Done when a driver, whose number it brings, takes nothing more.
@@ -61,6 +61,8 @@ pub struct Session<'a> {
     frames: mpsc::Receiver<(usize, Frame)>,
     offers: mpsc::Sender<Offer>,
     next_lane: Arc<AtomicU32>,
+    /// The largest number of a lane that the peer has opened.
+    peers_last: LaneId,
     pings: u64,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Session<'a> {
             frames,
             offers,
             next_lane,
+            peers_last: LaneId(0),
             pings: 0,
         }
     }
@@ -171,8 +174,10 @@ impl<'a> Session<'a> {
             Action::Lost => Err(SessionEnd::Lost),
             Action::FromPeer(bytes) => self.handle_frame(Frame::decode_message(&bytes)?).await,
             Action::FromDriver(driver, frame) => {
-                if let Frame::Open(open) = &frame {
-                    self.lanes.insert(open.lane, driver);
+                match &frame {
+                    Frame::Open(open) => drop(self.lanes.insert(open.lane, driver)),
+                    Frame::CloseLane(close) => self.forget(close.lane),
+                    _ => {}
                 }
                 self.send(&frame).await
             }
@@ -201,24 +206,49 @@ impl<'a> Session<'a> {
             Frame::Stall(stall) => stall.lane,
             Frame::CloseLane(close) => close.lane,
         };
-        let driver = *self
-            .lanes
-            .get(&lane)
-            .ok_or(PeerMisbehaved::LaneUnknown(lane))?;
+        let Some(driver) = self.lanes.get(&lane).copied() else {
+            return match self.is_over(lane) {
+                true => Ok(()), // it was on the way
+                false => Err(PeerMisbehaved::LaneUnknown(lane).into()),
+            };
+        };
+        if matches!(frame, Frame::CloseLane(_)) {
+            self.forget(lane);
+        }
         self.tell(driver, RouteEvent::Frame(frame))
+    }
+
+    fn is_ours(&self, lane: LaneId) -> bool {
+        lane.0 % 2 == self.next_lane.load(Ordering::Relaxed) % 2
+    }
+
+    /// Nothing more is to come on a lane of ours. Those of the peer are kept, so that it cannot use a number twice.
+    fn forget(&mut self, lane: LaneId) {
+        if self.is_ours(lane) {
+            self.lanes.remove(&lane);
+        }
+    }
+
+    /// Whether a lane that is not known was one: of ours a closed one, of the peer's one that was refused.
+    fn is_over(&self, lane: LaneId) -> bool {
+        let was_given = match self.is_ours(lane) {
+            true => lane.0 < self.next_lane.load(Ordering::Relaxed),
+            false => lane <= self.peers_last,
+        };
+        lane != LaneId(0) && was_given
     }
 
     async fn handle_open(&mut self, lane: LaneId, frame: Frame) -> Result<(), SessionEnd> {
         let Frame::Open(open) = &frame else {
             return Ok(());
         };
-        let ours = lane.0 % 2 == self.next_lane.load(Ordering::Relaxed) % 2;
-        if ours || self.lanes.contains_key(&lane) {
+        if self.is_ours(lane) || self.lanes.contains_key(&lane) {
             return Err(PeerMisbehaved::LaneReused(lane).into());
         }
         if self.lanes.len() >= LANES_MAX {
             return Err(PeerMisbehaved::TooManyLanes(LANES_MAX as u32).into());
         }
+        self.peers_last = self.peers_last.max(lane);
         let wanted =
             |route: &RouteHandle| route.direction == Direction::In && route.name == open.route;
         let Some(driver) = self.routes.iter().position(wanted) else {

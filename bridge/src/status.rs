@@ -51,6 +51,7 @@ struct Inner {
     draining: bool,
     connections: Vec<watch::Receiver<ConnectionStatus>>,
     links: Vec<LinkEntry>,
+    listener: Option<watch::Receiver<()>>,
     routes: Vec<RouteEntry>,
     refusals: Refusals,
     store_failing: Option<watch::Receiver<bool>>,
@@ -72,6 +73,7 @@ impl Board {
             draining: false,
             connections: Vec::new(),
             links: Vec::new(),
+            listener: None,
             routes: Vec::new(),
             refusals,
             store_failing: None,
@@ -99,6 +101,13 @@ impl Board {
             received: Rate::default(),
         };
         self.lock().links.push(entry);
+        sender
+    }
+
+    /// The socket that listens for peers. Dropping what is returned says that nobody listens there any more.
+    pub fn register_listener(&self) -> watch::Sender<()> {
+        let (sender, receiver) = watch::channel(());
+        self.lock().listener = Some(receiver);
         sender
     }
 

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 use causeway::certs::generate;
 use causeway::link::{DialError, Dialer, Identity, PathHints, Session, TlsFiles};
 use causeway_proto::codec::{BatchHead, Codec};
-use causeway_proto::frame::{Frame, Hello, LaneClass, Open};
+use causeway_proto::frame::{
+    CloseLane, Frame, Hello, LaneClass, LaneCloseReason, Open, Ping, Pong,
+};
 use causeway_proto::id::{
     BatchSeq, Epoch, FleetName, LaneId, RegionId, RouteName, SourceSeq, StreamName,
 };
@@ -247,5 +249,58 @@ async fn a_stranger_does_not_disturb_the_honest_link() -> Result<()> {
         links(&after) == before,
         "the honest link was made anew: {after}"
     );
+    Ok(())
+}
+
+/// A peer whose fleet file has none of us's routes. How often us has asked for one by its second `Ping` behind the first time,
+/// which is five seconds at least.
+async fn know_no_route(dialer: &mut Dialer) -> Result<u32> {
+    let mut session = loop {
+        match dialer.dial().await {
+            Ok(session) => break session,
+            // On a busy machine the answer can take longer than one attempt waits.
+            Err(DialError::Timeout(_)) => {}
+            Err(why) => return Err(why.into()),
+        }
+    };
+    let own = hello(ProtoVersion::NEWEST.number())?;
+    say(&session, Frame::Hello(own)).await?;
+    let (mut asked, mut pings) = (0, 0);
+    while pings < 2 {
+        let message = session.control_rx.recv().await;
+        match Frame::decode_message(&message.context("us has ended the session")?)? {
+            // To go on after the answer is to keep the connection.
+            Frame::Hello(_) => say(&session, Frame::Ping(Ping { nonce: 1 })).await?,
+            Frame::Ping(Ping { nonce }) => {
+                say(&session, Frame::Pong(Pong { nonce })).await?;
+                pings += u32::from(asked > 0);
+            }
+            Frame::Open(Open { lane, .. }) => {
+                asked += 1;
+                let close = CloseLane {
+                    lane,
+                    reason: LaneCloseReason::RouteUnknown,
+                    detail: "not here".into(),
+                };
+                say(&session, Frame::CloseLane(close)).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(asked)
+}
+
+#[tokio::test]
+async fn a_route_that_the_peer_does_not_know_is_asked_for_once_a_session_and_then_rarely()
+-> Result<()> {
+    let mut regions = TwoRegions::start(Setup::default()).await?;
+    regions.publish(100).await?;
+    regions.verify().await?;
+    regions.sidecar("eu").kill().await?;
+    let mut dialer = dialer(&regions, &regions.pki(), "eu")?;
+    for session in 0..2 {
+        let asked = timeout(DEADLINE, know_no_route(&mut dialer)).await??;
+        ensure!(asked == 1, "asked {asked} times in session {session}");
+    }
     Ok(())
 }

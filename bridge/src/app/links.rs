@@ -5,6 +5,7 @@ mod keeper;
 mod steps;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_config::plan::Plan;
 use causeway_proto::contest::ConnectionId;
@@ -12,6 +13,7 @@ use causeway_proto::frame::Hello;
 use causeway_proto::id::RegionId;
 use causeway_proto::version::ProtoVersion;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use self::keeper::Link;
 use self::steps::Step;
@@ -83,11 +85,12 @@ impl LinkTask {
         if let Some(hello) = owed
             && let Err(end) = greet(&connection, hello).await
         {
-            return Step::Ended(id, connection, Box::new(end));
+            return Step::Ended(id, connection, Box::new(end), Duration::ZERO);
         }
+        let start = Instant::now();
         let session = Session::new(*connection, &self.routes);
         let observe = |connection: &Connection| self.teller.observe(connection);
         let (connection, end) = session.run(&stop, observe).await;
-        Step::Ended(id, Box::new(connection), Box::new(end))
+        Step::Ended(id, Box::new(connection), Box::new(end), start.elapsed())
     }
 }

@@ -8,6 +8,7 @@ use causeway_proto::id::RegionId;
 use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, TokioRuntime};
 use tokio::time::timeout;
 
+use super::addresses::Addresses;
 use super::connection::Session;
 use super::rate::Pace;
 use super::socket::{ShapedSocket, beginning};
@@ -68,14 +69,11 @@ pub struct Dialer {
     peer: RegionId,
     address: String,
     hints: PathHints,
-    /// Where the name led last.
-    known: Option<SocketAddr>,
-    /// Attempts in a row that nobody answered.
-    silences: u32,
+    addresses: Addresses,
 }
 
 impl Dialer {
-    /// A dialler for `peer`, reached at `address` (host:port, resolved at each attempt).
+    /// A dialler for `peer`, reached at `address` (host:port, looked up at each attempt; every address found has its turn).
     pub fn new(identity: Identity, peer: RegionId, address: String, hints: PathHints) -> Self {
         Self {
             endpoint: None,
@@ -83,8 +81,7 @@ impl Dialer {
             peer,
             address,
             hints,
-            known: None,
-            silences: 0,
+            addresses: Addresses::default(),
         }
     }
 
@@ -93,19 +90,27 @@ impl Dialer {
         self.hints.measured_rtt = measured;
     }
 
-    /// One attempt. Silence ends it soon, so that a healed link is soon tried again; a peer that has begun to answer has
-    /// time to finish, lost packets included.
+    /// One attempt, at one address; where nobody is there, or not the peer, the next one is at another. Silence ends it soon,
+    /// so that a healed link is soon tried again; a peer that has begun to answer has time to finish, lost packets included.
     pub async fn dial(&mut self) -> Result<Session, DialError> {
-        let round_trip = self.hints.first_rtt();
-        let patience = patience(round_trip, self.silences);
+        let patience = patience(self.hints.first_rtt(), self.addresses.rounds());
         let address = self.address(patience).await?;
-        let Ok(begun) = timeout(patience, self.begin(address)).await else {
-            self.silences = self.silences.wrapping_add(1);
-            return Err(DialError::Timeout(patience));
-        };
-        self.silences = 0;
-        let (connecting, pace) = begun?;
-        let limit = round_trip.map_or(HANDSHAKE_TIMEOUT, |rtt| {
+        let outcome = self.attempt(address, patience).await;
+        match outcome {
+            Ok(_) | Err(DialError::Closed) => self.addresses.handle_worked(address),
+            Err(_) => self.addresses.handle_failed(address),
+        }
+        outcome
+    }
+
+    async fn attempt(
+        &mut self,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<Session, DialError> {
+        let begun = timeout(patience, self.begin(address)).await;
+        let (connecting, pace) = begun.map_err(|_| DialError::Timeout(patience))??;
+        let limit = self.hints.first_rtt().map_or(HANDSHAKE_TIMEOUT, |rtt| {
             (rtt * HANDSHAKE_ROUND_TRIPS).clamp(HANDSHAKE_TIMEOUT_MIN, HANDSHAKE_TIMEOUT)
         });
         let connection = timeout(limit, connecting)
@@ -132,33 +137,32 @@ impl Dialer {
         Ok((connecting, pace))
     }
 
-    /// Where the peer is. A cut that takes the resolver with it does not keep us from where it was.
+    /// Where the peer may be. A cut that takes the resolver with it does not keep us from where it was.
     async fn address(&mut self, patience: Duration) -> Result<SocketAddr, DialError> {
-        let limit = self.known.map_or(RESOLVE_TIMEOUT, |_| patience);
-        let found = match timeout(limit, self.resolve()).await {
-            Ok(found) => found,
+        let known = self.addresses.next();
+        let limit = known.map_or(RESOLVE_TIMEOUT, |_| patience);
+        let looked_up = match timeout(limit, self.resolve()).await {
+            Ok(outcome) => outcome,
             Err(_) => Err(self.unresolved(format!("no answer within {limit:?}"))),
         };
-        match (found, self.known) {
-            (Ok(found), _) => {
-                self.known = Some(found);
-                Ok(found)
-            }
-            (Err(why), Some(known)) => {
-                tracing::debug!(%why, %known, "dialling where the peer was");
-                Ok(known)
-            }
-            (Err(why), None) => Err(why),
+        if let (Err(why), Some(known)) = (&looked_up, known) {
+            tracing::debug!(%why, %known, "dialling where the peer was");
+            return Ok(known);
         }
+        looked_up?;
+        let next = self.addresses.next();
+        next.ok_or_else(|| self.unresolved("the name resolves to nothing".into()))
     }
 
-    async fn resolve(&self) -> Result<SocketAddr, DialError> {
-        let mut found = tokio::net::lookup_host(&self.address)
-            .await
-            .map_err(|why| self.unresolved(why.to_string()))?;
-        found
-            .next()
-            .ok_or_else(|| self.unresolved("the name resolves to nothing".into()))
+    async fn resolve(&mut self) -> Result<(), DialError> {
+        let found = tokio::net::lookup_host(&self.address).await;
+        let mut found = found
+            .map_err(|why| self.unresolved(why.to_string()))?
+            .peekable();
+        if found.peek().is_some() {
+            self.addresses.handle_found(found);
+        }
+        Ok(())
     }
 
     fn unresolved(&self, why: String) -> DialError {
@@ -190,11 +194,12 @@ impl Dialer {
     }
 }
 
-fn patience(rtt: Option<Duration>, silences: u32) -> Duration {
+/// `failures`: rounds through the name's addresses that came to nothing, so that each address has its patient attempt.
+fn patience(rtt: Option<Duration>, failures: u32) -> Duration {
     let patience = rtt.map_or(PATIENCE_UNKNOWN, |rtt| {
         (rtt * PATIENCE_ROUND_TRIPS + ANSWERING).clamp(PATIENCE_MIN, PATIENCE_MAX)
     });
-    if silences % PATIENT_EVERY == PATIENT_EVERY - 1 {
+    if failures % PATIENT_EVERY == PATIENT_EVERY - 1 {
         (patience * PATIENT_FACTOR).min(PATIENCE_MAX)
     } else {
         patience
@@ -203,17 +208,67 @@ fn patience(rtt: Option<Duration>, silences: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::UdpSocket;
+
+    use causeway_proto::id::FleetName;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::certs::generate;
+    use crate::link::{Listener, Refusals, TlsFiles};
+
+    fn region(name: &str) -> RegionId {
+        RegionId::new(name).unwrap()
+    }
+
+    fn identity(name: &str, pki: &std::path::Path) -> Identity {
+        let files = TlsFiles {
+            cert: pki.join(format!("{name}.pem")),
+            key: pki.join(format!("{name}.key")),
+            ca: pki.join("ca.pem"),
+        };
+        Identity::load(&FleetName::new("acme").unwrap(), &region(name), &files).unwrap()
+    }
+
+    /// As where a name has an AAAA record, too, and its host listens on 0.0.0.0.
+    #[tokio::test]
+    async fn a_peer_is_found_at_the_second_address_of_its_name() {
+        let pki = tempfile::tempdir().unwrap();
+        let fleet = FleetName::new("acme").unwrap();
+        generate(&fleet, &[region("us"), region("eu")], pki.path()).unwrap();
+        let (sender, _sessions) = mpsc::channel(4);
+        let peers = BTreeMap::from([(region("eu"), (PathHints::default(), sender))]);
+        let us = identity("us", pki.path());
+        let any = ([127, 0, 0, 1], 0).into();
+        let listener = Listener::bind(any, us, peers, Refusals::default()).unwrap();
+        let listens = listener.local_addr().unwrap();
+        tokio::spawn(listener.run());
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+
+        // The name itself leads nowhere, so that what it led to counts.
+        let (eu, name) = (identity("eu", pki.path()), "us.invalid:4433".into());
+        let mut dialer = Dialer::new(eu, region("us"), name, PathHints::default());
+        let found = [silent.local_addr().unwrap(), listens];
+        dialer.addresses.handle_found(found.into_iter());
+        assert!(matches!(dialer.dial().await, Err(DialError::Timeout(_))));
+        assert_eq!(dialer.addresses.next(), Some(listens));
+        let until_answered = async { while dialer.dial().await.is_err() {} };
+        timeout(Duration::from_secs(60), until_answered)
+            .await
+            .unwrap();
+        assert_eq!(dialer.addresses.next(), Some(listens));
+    }
 
     #[test]
     fn every_eighth_attempt_is_for_a_path_that_became_longer() {
         let all: Vec<_> = (0..9)
-            .map(|silences| patience(Some(Duration::from_millis(25)), silences).as_millis())
+            .map(|failures| patience(Some(Duration::from_millis(25)), failures).as_millis())
             .collect();
         assert_eq!(all, [500, 500, 500, 500, 500, 500, 500, 2_000, 500]);
         let far = Some(Duration::from_secs(3));
         assert_eq!(
-            [6, 7].map(|silences| patience(far, silences)),
+            [6, 7].map(|failures| patience(far, failures)),
             [PATIENCE_MAX; 2]
         );
     }

@@ -11,7 +11,7 @@ use quinn::{
     Connection, ConnectionError, Endpoint, Incoming, ServerConfig, TokioRuntime, TransportErrorCode,
 };
 use rustls::pki_types::CertificateDer;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::certificate::{IdentityError, region_of};
@@ -22,8 +22,12 @@ use super::socket::{ShapedSocket, beginning};
 use super::tls::{Identity, TlsError};
 use super::transport::{PathHints, bind, endpoint, send_window, transport};
 
-/// Handshakes that may be under way before further callers wait.
+/// Handshakes that may be under way; callers beyond it are not answered. Connections that stand are not counted: each is
+/// of a region whose certificate was checked, and a link keeps one.
 const HANDSHAKES_MAX: usize = 256;
+/// With so many under way a caller is asked to show that it hears us at its address before anything is kept of it: packets
+/// from forged addresses then hold these places at most, and all others are for callers that are there.
+const HANDSHAKES_UNPROVEN: usize = 32;
 /// From a caller's first packet to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,6 +59,8 @@ pub struct Listener {
     identity: Identity,
     peers: BTreeMap<RegionId, (PathHints, mpsc::Sender<Session>)>,
     refusals: Refusals,
+    /// A permit for each handshake.
+    handshakes: Arc<Semaphore>,
 }
 
 impl Listener {
@@ -83,6 +89,7 @@ impl Listener {
             identity,
             peers,
             refusals,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         })
     }
 
@@ -91,47 +98,42 @@ impl Listener {
         self.endpoint.local_addr()
     }
 
-    /// Accepts until the process ends. A bad caller costs no more than its own handshake.
+    /// Accepts until the process ends, or the socket fails. A bad caller costs no more than its own handshake.
     pub async fn run(self) {
         let shared = Arc::new(self);
         while let Some(incoming) = shared.endpoint.accept().await {
-            if shared.endpoint.open_connections() > HANDSHAKES_MAX {
-                shared.refusals.count("too_many");
-                incoming.ignore();
-                continue;
+            if let Some((incoming, permit)) = shared.admit(incoming) {
+                let listener = Arc::clone(&shared);
+                tokio::spawn(async move { listener.welcome(incoming, permit).await });
             }
-            let listener = Arc::clone(&shared);
-            tokio::spawn(async move { listener.welcome(incoming).await });
         }
     }
 
-    async fn welcome(&self, incoming: Incoming) {
+    /// Whether a handshake with that caller begins now.
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, OwnedSemaphorePermit)> {
+        let under_way = HANDSHAKES_MAX - self.handshakes.available_permits();
+        if under_way >= HANDSHAKES_UNPROVEN && !incoming.remote_address_validated() {
+            // It calls again at once with what this answer gives it; only then is it counted, if it is refused.
+            let asked = incoming.retry();
+            debug_assert!(asked.is_ok(), "an address not proven may be asked");
+            return None;
+        }
+        if let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() {
+            return Some((incoming, permit));
+        }
+        self.refusals.count("too_many");
+        incoming.ignore();
+        None
+    }
+
+    async fn welcome(&self, incoming: Incoming, permit: OwnedSemaphorePermit) {
         let from = incoming.remote_address();
         // Who calls is known only after the handshake; the rate of its link is set then.
         let pace = Pace::new(None, from);
-        let hints = PathHints {
-            mtu: self.common_mtu(),
-            ..PathHints::default()
-        };
-        let Ok(config) = server_config(&self.identity, &hints, &pace) else {
+        let shaken = self.shake_hands(incoming, &pace).await;
+        drop(permit); // what follows is with somebody who has a certificate of ours
+        let Some(connection) = shaken else {
             return;
-        };
-        let Ok(connecting) = beginning(&pace, || incoming.accept_with(Arc::new(config))) else {
-            return;
-        };
-        let connection = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(why)) if has_given_up(&why) => {
-                // It tries again at once: on a path that is dead one way that is no news.
-                tracing::debug!(%from, "the caller did not wait for the end of the handshake");
-                return self.refusals.count("handshake_given_up");
-            }
-            Ok(Err(why)) => {
-                self.refusals.count("handshake");
-                tracing::warn!(%from, %why, "caller refused in the TLS handshake");
-                return;
-            }
-            Err(_) => return self.refusals.count("handshake_timeout"),
         };
         match self.identify(&connection) {
             Ok(peer) => {
@@ -149,6 +151,31 @@ impl Listener {
                 close(&connection, CloseReason::WrongRegion);
             }
         }
+    }
+
+    /// QUIC's handshake, in which both certificates are checked. Counts the refusal where it fails.
+    async fn shake_hands(&self, incoming: Incoming, pace: &Arc<Pace>) -> Option<Connection> {
+        let from = incoming.remote_address();
+        let hints = PathHints {
+            mtu: self.common_mtu(),
+            ..PathHints::default()
+        };
+        let config = server_config(&self.identity, &hints, pace).ok()?;
+        let connecting = beginning(pace, || incoming.accept_with(Arc::new(config))).ok()?;
+        match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => return Some(connection),
+            Ok(Err(why)) if has_given_up(&why) => {
+                // It tries again at once: on a path that is dead one way that is no news.
+                tracing::debug!(%from, "the caller did not wait for the end of the handshake");
+                self.refusals.count("handshake_given_up");
+            }
+            Ok(Err(why)) => {
+                self.refusals.count("handshake");
+                tracing::warn!(%from, %why, "caller refused in the TLS handshake");
+            }
+            Err(_) => self.refusals.count("handshake_timeout"),
+        }
+        None
     }
 
     /// What every peer's path carries, where it is known of all.

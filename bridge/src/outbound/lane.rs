@@ -5,7 +5,7 @@ use causeway_proto::frame::{CloseLane, Frame, LaneCloseReason, StallReason, clip
 use causeway_proto::id::Position;
 use tokio::time::Instant;
 
-use super::{Outbound, RETRY};
+use super::{Outbound, RETRY, UNKNOWN_RETRY};
 use crate::session::RouteEvent;
 
 impl Outbound {
@@ -13,6 +13,8 @@ impl Outbound {
         match event {
             RouteEvent::Up(port) => {
                 self.port = Some(port);
+                self.retry_at = None; // it was about the peer of before
+                self.refused = None;
                 self.open_lane().await;
             }
             RouteEvent::Down => {
@@ -48,25 +50,35 @@ impl Outbound {
             Frame::Credit(credit) => self.sender.handle_credit(&credit)?,
             Frame::Ack(ack) => {
                 self.sender.handle_ack(&ack)?;
+                self.refused = None;
                 self.reporter.progressed();
             }
             Frame::Rejected(rejected) => self.sender.handle_rejected(rejected)?,
             Frame::Stall(stall) => {
                 self.stall = Some(stall).filter(|stall| stall.reason != StallReason::None);
             }
-            Frame::CloseLane(close) => {
-                let (route, reason, detail) = (self.reporter.name(), close.reason, &close.detail);
-                if reason == LaneCloseReason::Shutdown {
-                    tracing::info!(%route, detail, "the target's driver has ended");
-                } else {
-                    tracing::warn!(%route, %reason, detail, "target closed the lane");
-                }
-                self.close_lane();
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
+            Frame::CloseLane(close) => self.handle_close(&close),
             _ => {}
         }
         Ok(())
+    }
+
+    fn handle_close(&mut self, close: &CloseLane) {
+        let (route, reason, detail) = (self.reporter.name(), close.reason, &close.detail);
+        if reason == LaneCloseReason::Shutdown {
+            tracing::info!(%route, detail, "the target's driver has ended");
+        } else if self.refused != Some(reason) {
+            tracing::warn!(%route, %reason, detail, "target closed the lane; trying on");
+            self.refused = Some(reason);
+        } else {
+            tracing::debug!(%route, %reason, detail, "target closed the lane again");
+        }
+        self.close_lane();
+        let wait = match reason {
+            LaneCloseReason::RouteUnknown => UNKNOWN_RETRY,
+            _ => RETRY,
+        };
+        self.retry_at = Some(Instant::now() + wait);
     }
 
     /// Asks the target where to resume, once it is known where a new route begins.

@@ -1,7 +1,7 @@
 //! Whether a sidecar is healthy and ready, and what is missing.
 //!
-//! *Unhealthy* means that going on is no use and a restart may help: a task of ours died, or the books
-//! do not balance. A link that is down, a target that is full, a server that is gone are states, not
+//! *Unhealthy* means that going on is no use and a restart may help: a task of ours died, the socket that
+//! listens failed, or the books do not balance. A link that is down, a target that is full, a server that is gone are states, not
 //! ill health: a restart would mend none of them. *Not ready* means that this sidecar has not yet done
 //! what it is for since it started, or cannot reach its own region's NATS.
 
@@ -38,6 +38,10 @@ pub(super) fn assess(inner: &Inner) -> Assessment {
                 link.status.borrow().peer
             ));
         }
+    }
+    let listener = inner.listener.as_ref();
+    if !inner.draining && listener.is_some_and(|listener| listener.has_changed().is_err()) {
+        unhealthy.push("the socket that listens for peers has failed: none can dial in".to_owned());
     }
     for route in &inner.routes {
         assess_route(route, inner.draining, &mut unhealthy, &mut not_ready);

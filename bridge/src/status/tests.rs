@@ -64,10 +64,14 @@ async fn a_task_that_died_is_ill_health_unless_the_process_is_ending() {
     let board = board();
     drop(board.register_route(route()));
     drop(board.register_link(LinkStatus::new(RegionId::new("us").unwrap())));
+    let listener = board.register_listener();
+    assert_eq!(board.unhealthy().len(), 2);
+    drop(listener);
     assert_eq!(
         board.unhealthy(),
         [
             "the task of the link to us has died",
+            "the socket that listens for peers has failed: none can dial in",
             "the driver of route orders to us has died"
         ]
     );

@@ -4,6 +4,8 @@
 
 mod answers;
 mod carried;
+mod floods;
+mod lanes;
 mod rates;
 mod renewal;
 mod strangers;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -16,13 +17,26 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// link that heals shall not wait. Later a peer is more likely gone, and every attempt is some kilobytes on a metered path.
 const FRESH: Duration = Duration::from_secs(300);
 
+/// A session that lived so long was one. What ends sooner counts as a failed attempt: two processes with one region's
+/// identity, which take the peer's session from each other, would else do so as fast as the first wait allows, for ever.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// A session that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stood {
+    /// As it was measured last.
+    pub(super) round_trip: Duration,
+    /// From its start to its end.
+    pub(super) lived: Duration,
+}
+
 /// What is wished. The number tells one wish from the next, however fast they follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Wish {
     number: u64,
     wanted: bool,
-    /// A session has stood since the last one, with that round trip: failures before it count no more.
-    stood: Option<Duration>,
+    /// A session has stood since the last one.
+    stood: Option<Stood>,
 }
 
 /// What became of an attempt.
@@ -48,8 +62,8 @@ impl Dialling {
     }
 
     /// Dials until a connection is made. Before every attempt but the first there is a short wait, unless a link that
-    /// stood a moment ago, with the round trip `stood`, is silent.
-    pub(super) fn wish(&self, stood: Option<Duration>) {
+    /// stood a moment ago is silent.
+    pub(super) fn wish(&self, stood: Option<Stood>) {
         self.wish.send_modify(|wish| {
             *wish = Wish {
                 number: wish.number + 1,
@@ -74,23 +88,20 @@ impl Dialling {
 }
 
 async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc::Sender<Outcome>) {
-    let mut backoff =
-        Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX).expect("the constants are in order, none zero");
-    let mut pause = Pause::default();
+    let mut pause = Pause::new();
     let mut done = 0;
     loop {
         let next = wishes.wait_for(|wish| wish.wanted && wish.number != done);
         let Ok(wish) = next.await.map(|wish| *wish) else {
             return;
         };
-        if let Some(round_trip) = wish.stood {
-            backoff.reset();
-            pause.fresh = Some((Instant::now() + FRESH, round_trip));
+        if let Some(stood) = wish.stood {
+            pause.handle_session(stood, Instant::now());
         }
         let attempts = async {
             loop {
-                if pause.is_due() {
-                    let wait = backoff.next_wait(&mut rand::rng());
+                let wait = pause.next_wait(&mut rand::rng());
+                if let Some(wait) = wait {
                     tokio::time::sleep(wait).await;
                 }
                 dialer.expect_round_trip(pause.round_trip(Instant::now()));
@@ -116,17 +127,34 @@ async fn dial(mut dialer: Dialer, mut wishes: watch::Receiver<Wish>, tell: mpsc:
     }
 }
 
-/// Whether there is a wait before the next attempt, and what is known of the path. Before the very first there is none.
-#[derive(Default)]
+/// How long to wait before the next attempt, and what is known of the path. Before the very first there is no wait.
 struct Pause {
+    backoff: Backoff,
     waits: bool,
     /// Until when a session lost is one of a moment ago, and its round trip.
     fresh: Option<(Instant, Duration)>,
 }
 
 impl Pause {
-    fn is_due(&mut self) -> bool {
-        std::mem::replace(&mut self.waits, true)
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::try_new(BACKOFF_MIN, BACKOFF_MAX)
+                .expect("the constants are in order, none zero"),
+            waits: false,
+            fresh: None,
+        }
+    }
+
+    fn handle_session(&mut self, stood: Stood, now: Instant) {
+        if stood.lived >= STEADY {
+            self.backoff.reset();
+        }
+        self.fresh = Some((now + FRESH, stood.round_trip));
+    }
+
+    fn next_wait(&mut self, random: &mut impl Rng) -> Option<Duration> {
+        let is_due = std::mem::replace(&mut self.waits, true);
+        is_due.then(|| self.backoff.next_wait(random))
     }
 
     fn round_trip(&self, now: Instant) -> Option<Duration> {
@@ -144,20 +172,43 @@ impl Pause {
 mod tests {
     use super::*;
 
+    fn stood(lived: Duration) -> Stood {
+        let round_trip = Duration::from_millis(80);
+        Stood { round_trip, lived }
+    }
+
     #[test]
     fn a_link_that_was_cut_is_tried_without_a_pause_a_peer_that_refuses_is_not() {
         let (now, silence) = (Instant::now(), DialError::Timeout(Duration::from_secs(1)));
-        let mut pause = Pause::default();
-        assert!(!pause.is_due(), "the first attempt");
+        let mut pause = Pause::new();
+        let is_due = |pause: &mut Pause| pause.next_wait(&mut rand::rng()).is_some();
+        assert!(!is_due(&mut pause), "the first attempt");
         pause.note(&silence, now);
-        assert!(pause.is_due(), "no session has stood");
-        pause.fresh = Some((now + FRESH, Duration::from_millis(80)));
+        assert!(is_due(&mut pause), "no session has stood");
+        pause.handle_session(stood(STEADY), now);
         pause.note(&silence, now);
-        assert!(!pause.is_due());
+        assert!(!is_due(&mut pause));
         pause.note(&DialError::Closed, now);
-        assert!(pause.is_due());
+        assert!(is_due(&mut pause));
         pause.note(&silence, now + FRESH);
-        assert!(pause.is_due(), "too long ago");
-        assert!(pause.is_due(), "a connection was made and lost");
+        assert!(is_due(&mut pause), "too long ago");
+        assert!(is_due(&mut pause), "a connection was made and lost");
+    }
+
+    #[test]
+    fn sessions_that_end_at_once_are_followed_by_longer_and_longer_waits() {
+        let (now, mut pause) = (Instant::now(), Pause::new());
+        let mut made_and_lost = |lived| {
+            let wait = pause.next_wait(&mut rand::rng());
+            pause.handle_session(stood(lived), now);
+            wait
+        };
+        assert_eq!(made_and_lost(Duration::ZERO), None);
+        for _ in 0..5 {
+            made_and_lost(STEADY / 2);
+        }
+        assert!(made_and_lost(STEADY).is_some_and(|wait| wait >= BACKOFF_MAX / 2));
+        let again = made_and_lost(Duration::ZERO);
+        assert!(again.is_some_and(|wait| wait <= BACKOFF_MIN), "{again:?}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use causeway_proto::contest::{Action, ConnectionId, Contest, Part};
 use causeway_proto::error::CloseReason;
@@ -13,7 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, mpsc};
 
-use super::dialling::{Dialling, Outcome};
+use super::dialling::{Dialling, Outcome, Stood};
 use super::steps::{Step, meet, try_out};
 use super::{Ends, LinkTask};
 use crate::link::{self, Session as Connection};
@@ -21,6 +20,8 @@ use crate::session::SessionEnd;
 
 /// Connections of which the peer's `Hello` is awaited at once; further ones wait in their queue.
 const MEETINGS_MAX: usize = 8;
+/// Reasons of failed dials that are remembered.
+const FAILURES_MAX: usize = 8;
 
 /// A link at work.
 pub(super) struct Link<'a> {
@@ -44,9 +45,10 @@ pub(super) struct Link<'a> {
     stop: Arc<Notify>,
     /// Ends the trial of a caller.
     enough: Arc<Notify>,
-    /// A session has stood since we last dialled, with that round trip.
-    stood: Option<Duration>,
-    last_error: String,
+    /// A session has stood since we last dialled.
+    stood: Option<Stood>,
+    /// Why dials failed since the last session: each reason is logged once. A name's addresses fail in turn, each its own way.
+    failures: Vec<String>,
 }
 
 enum Event {
@@ -76,7 +78,7 @@ impl<'a> Link<'a> {
             stop: Arc::default(),
             enough: Arc::default(),
             stood: None,
-            last_error: String::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -125,7 +127,7 @@ impl<'a> Link<'a> {
         self.stop.notify_one();
         self.enough.notify_one();
         while let Some(step) = self.steps.next().await {
-            if let Step::Ended(_, connection, end) = step {
+            if let Step::Ended(_, connection, end, _) = step {
                 self.note_end(&connection, &end);
                 connection.close(CloseReason::Shutdown);
             }
@@ -171,9 +173,10 @@ impl<'a> Link<'a> {
                     self.contest.handle_use(id);
                 }
             }
-            Step::Ended(id, connection, end) => {
+            Step::Ended(id, connection, end, lived) => {
                 self.note_end(&connection, &end);
-                self.stood = Some(connection.connection().rtt());
+                let round_trip = connection.connection().rtt();
+                self.stood = Some(Stood { round_trip, lived });
                 connection.close(match *end {
                     SessionEnd::Stopped => CloseReason::Superseded,
                     ref end => end.close_reason(),
@@ -267,7 +270,7 @@ impl<'a> Link<'a> {
         self.task.teller.handshaking(&connection);
         self.task.teller.up(skew);
         tracing::info!(peer = %self.task.peer, skew, dialled = connection.dialled_by_us, "link up");
-        self.last_error.clear();
+        self.failures.clear();
         self.stop = Arc::default();
         let (task, stop) = (self.task, Arc::clone(&self.stop));
         let owed = owes.then_some(self.hello);
@@ -279,11 +282,12 @@ impl<'a> Link<'a> {
         if self.contest.standing().is_some() {
             return; // it was given up meanwhile
         }
-        if self.last_error != why {
-            tracing::warn!(peer = %self.task.peer, why, "link cannot be dialled; trying on");
-        }
         self.task.teller.down(&why);
-        self.last_error = why;
+        if !self.failures.contains(&why) {
+            tracing::warn!(peer = %self.task.peer, why, "link cannot be dialled; trying on");
+            self.failures.truncate(FAILURES_MAX - 1);
+            self.failures.insert(0, why);
+        }
     }
 
     fn note_end(&self, connection: &Connection, end: &SessionEnd) {

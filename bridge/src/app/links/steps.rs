@@ -1,5 +1,7 @@
 //! What a link waits for on each of its connections.
 
+use std::time::Duration;
+
 use causeway_proto::contest::ConnectionId;
 use causeway_proto::frame::Hello;
 use causeway_proto::handshake::Agreed;
@@ -20,8 +22,8 @@ pub(super) enum Step {
     ),
     /// Whether the peer goes on with what it dialled, or we need not know any more.
     Tried(ConnectionId, Box<Connection>, bool),
-    /// The session is over.
-    Ended(ConnectionId, Box<Connection>, Box<SessionEnd>),
+    /// The session is over, after so long.
+    Ended(ConnectionId, Box<Connection>, Box<SessionEnd>, Duration),
 }
 
 /// Waits for the peer's `Hello`, after saying our own where we dialled.

@@ -146,6 +146,7 @@ impl Publisher {
             first_seq: TargetSeq(info.first_seq),
             last_seq: TargetSeq(info.last_seq),
             evidence_stays: info.is_limits(),
+            adds_markers: info.adds_markers(),
         })
     }
 
@@ -194,10 +195,10 @@ impl Publisher {
             );
             let records = records.await.map_err(|why| why.stalled())?;
             for (record, seq) in records.into_iter().rev().zip((first..left).rev()) {
-                match record.map(|record| self.read_evidence(&record)) {
-                    None => scanned.unseen_behind += 1,
-                    Some(None) => scanned.foreign += 1,
-                    Some(Some(source)) => {
+                match record.map(|record| (self.read_evidence(&record), is_marker(&record))) {
+                    None | Some((None, true)) => scanned.unseen_behind += 1,
+                    Some((None, false)) => scanned.foreign += 1,
+                    Some((Some(source), _)) => {
                         scanned.last = Some(Evidence {
                             source,
                             target_seq: TargetSeq(seq),
@@ -238,6 +239,12 @@ impl Publisher {
             ApplyMode::Chain | ApplyMode::Single => self.publish_chain(run, generation).await,
         }
     }
+}
+
+/// Whether the server itself wrote it, because the last record of its subject ended.
+fn is_marker(record: &crate::control::StoredRecord) -> bool {
+    const MARKER: &[u8] = b"\r\nNats-Marker-Reason:";
+    memchr::memmem::find(&record.headers, MARKER).is_some()
 }
 
 /// The server forbids us a subject.

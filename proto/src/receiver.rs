@@ -138,6 +138,8 @@ pub struct Receiver {
     facts: Option<TargetFacts>,
     checkpoint: Option<TargetCheckpoint>,
     applied: Applied,
+    /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
+    target_last: TargetSeq,
     opening: Option<Open>,
     lane: Option<InLane>,
     follows: Option<SourceSeq>,
@@ -179,6 +181,7 @@ impl Receiver {
             facts: None,
             checkpoint,
             applied: Applied::default(),
+            target_last: TargetSeq(0),
             opening: None,
             lane: None,
             follows: None,

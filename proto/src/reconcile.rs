@@ -3,7 +3,8 @@
 //! A checkpoint may trail the target, and the target may have gone back (restore, power loss: a
 //! PubAck is not an fsync). So nothing is believed that the target does not show: either the record
 //! stands there with its provenance, or, where the route alone writes the stream, the count of its
-//! sequences tells how many records it took, whatever was consumed or discarded since.
+//! sequences tells how many records it took, whatever was consumed or discarded since. That holds only
+//! while the server does not write there, too.
 
 use crate::checkpoint::TargetCheckpoint;
 use crate::id::{Epoch, Position, TargetSeq};
@@ -21,6 +22,9 @@ pub struct TargetFacts {
     /// Whether the newest records stay: limits retention. In a work queue or an interest stream
     /// consumers take the evidence away, so that each record set aside is made durable at once.
     pub evidence_stays: bool,
+    /// Whether the server itself writes into the stream: a marker where the last record of a subject ended
+    /// (`subject_delete_marker_ttl`). Markers take sequences and go again, so that counting proves nothing.
+    pub adds_markers: bool,
 }
 
 /// What a scan of target sequences saw.
@@ -30,7 +34,8 @@ pub struct Scanned {
     pub last: Option<Evidence>,
     /// Records that this route did not write.
     pub foreign: u64,
-    /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record.
+    /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record, or a
+    /// marker of the server's, which is nobody's record.
     pub unseen_behind: u64,
 }
 
@@ -182,7 +187,8 @@ impl Reconciler {
             }),
             None => known,
         };
-        let alone = self.sole && scanned.foreign == 0;
+        let counts_prove = self.sole && !self.facts.adds_markers;
+        let alone = counts_prove && scanned.foreign == 0;
         let proven = self.facts.evidence_stays || self.window_suffices;
         let target_seq = self.facts.last_seq;
         let applied = match anchor {

@@ -109,6 +109,8 @@ pub struct StreamSettings {
     pub work_queue: bool,
     /// Duplicate window.
     pub window: Duration,
+    /// The server writes a marker where the last record of a subject ended.
+    pub adds_markers: bool,
     /// Oldest messages leave beyond this count.
     pub messages_max: Option<usize>,
 }
@@ -261,6 +263,14 @@ impl SimStream {
         };
     }
 
+    /// Records end, and the markers that the server writes for them end, too.
+    pub fn end_with_markers(&mut self, count: u64) {
+        for _ in 0..count {
+            self.messages.pop_first();
+            self.last_seq += 1;
+        }
+    }
+
     /// The stream as the target's bridge is told.
     pub fn target_facts(&self) -> TargetFacts {
         TargetFacts {
@@ -268,6 +278,7 @@ impl SimStream {
             first_seq: TargetSeq(self.first_seq()),
             last_seq: TargetSeq(self.last_seq),
             evidence_stays: !self.settings.work_queue,
+            adds_markers: self.settings.adds_markers,
         }
     }
 

@@ -175,6 +175,25 @@ fn a_consumed_work_queue_is_known_by_its_count() -> Story {
     Ok(())
 }
 
+/// As in a bucket of keys with a time to live: the server's markers take sequences while the route is idle, and go.
+#[test]
+fn markers_of_the_targets_server_are_not_taken_for_records() -> Story {
+    let mut world = at_work(Options {
+        adds_markers: true,
+        ..Options::calm()
+    })?;
+    world.end_with_markers(7);
+    world.crash_bridge(US, MOMENT);
+    world.publish_plain(50);
+    world.settle()?;
+    assert_eq!(world.target_last_seq(), 157);
+    world.end_with_markers(7); // while the connection stands
+    world.publish_plain(50);
+    world.settle()?;
+    assert_eq!(world.target_last_seq(), 214);
+    Ok(())
+}
+
 /// Nothing shows what such a queue took. It waits for a decision, and only for that.
 #[test]
 fn a_consumed_work_queue_without_its_store_waits_for_a_seek() -> Story {

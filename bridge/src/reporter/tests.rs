@@ -225,6 +225,7 @@ async fn the_target_side_names_the_first_thing_that_is_missing_too() {
         first_seq: TargetSeq(1),
         last_seq: TargetSeq(0),
         evidence_stays: true,
+        adds_markers: false,
     });
     assert_eq!(state(&receiver, true, false), RouteState::WaitingForLink);
     assert_eq!(state(&receiver, true, true), RouteState::WaitingForSource);

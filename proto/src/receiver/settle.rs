@@ -144,7 +144,8 @@ impl Receiver {
             batches: Vec::new(),
             skip: first.done,
             record_count: 0,
-            expected_last: self.is_sole().then_some(self.applied.target_seq),
+            expected_last: self.is_sole().then_some(self.target_last),
+            counted: self.is_sole() && self.facts.is_some_and(|facts| !facts.adds_markers),
         };
         let mut len = 0;
         for retained in &self.retained {
@@ -175,6 +176,7 @@ impl Receiver {
 
     pub(super) fn settle_stored(&mut self, run: &Run, result: &RunResult) {
         if let Some(last_seq) = result.last_seq {
+            self.target_last = last_seq;
             self.applied.target_seq = last_seq;
             self.applied.target_seq_shown = true;
         }

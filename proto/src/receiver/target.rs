@@ -10,6 +10,7 @@ impl Receiver {
     /// The target's server described the stream.
     pub fn handle_target_up(&mut self, facts: TargetFacts) {
         self.facts = Some(facts);
+        self.target_last = facts.last_seq;
         let sole = self.config.sole && !self.foreign_seen;
         let window = self.config.window_suffices;
         let mut reconciler = Reconciler::new(facts, self.checkpoint, sole, window);

@@ -41,6 +41,7 @@ fn facts(first: u64, last: u64) -> TargetFacts {
         first_seq: TargetSeq(first),
         last_seq: TargetSeq(last),
         evidence_stays: false,
+        adds_markers: false,
     }
 }
 

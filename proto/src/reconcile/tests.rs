@@ -16,6 +16,7 @@ fn facts(first: u64, last: u64, evidence_stays: bool) -> TargetFacts {
         first_seq: TargetSeq(first),
         last_seq: TargetSeq(last),
         evidence_stays,
+        adds_markers: false,
     }
 }
 
@@ -84,6 +85,25 @@ fn a_sole_writer_counts_what_was_consumed() {
         (got.at, got.target_seq, got.skip),
         (Some(position(20)), TargetSeq(11), 3)
     );
+}
+
+#[test]
+fn what_the_server_writes_itself_is_not_counted_as_a_record() {
+    let marked = TargetFacts {
+        adds_markers: true,
+        ..facts(1, 11, true)
+    };
+    let mut r = Reconciler::new(marked, Some(checkpoint(20, 8)), true, false);
+    r.start();
+    let gone = Scanned {
+        unseen_behind: 3,
+        ..Scanned::default()
+    };
+    let step = r.handle_scanned(gone);
+    let alone = matches!(step, Step::Done { foreign_seen, .. } if !foreign_seen);
+    assert!(alone, "{step:?}");
+    let got = found_out(step);
+    assert_eq!((got.at, got.skip), (Some(position(20)), 0));
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub struct Options {
     pub shape: Shape,
     /// Whether consumers take records away from the target.
     pub work_queue: bool,
+    /// Whether the target's server writes a marker where the last record of a subject ended.
+    pub adds_markers: bool,
     /// The targets' duplicate window.
     pub window: Duration,
     /// Whether source streams keep only so many records.
@@ -139,6 +141,7 @@ impl Options {
             seed: 1,
             shape: Shape::Alone,
             work_queue: false,
+            adds_markers: false,
             window: Duration::from_millis(100),
             source_max: None,
             latency: Duration::from_millis(40),
@@ -182,6 +185,7 @@ impl Options {
             seed,
             shape,
             work_queue,
+            adds_markers: false,
             window: Duration::from_millis(pick(rng, &[1, 100, 2000])),
             source_max: rng.random_ratio(1, 6).then(|| rng.random_range(20..200)),
             latency: Duration::from_micros(rng.random_range(50..120_000)),

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use causeway_proto::frame::StallReason;
 use causeway_proto::headers::TargetTraits;
-use causeway_proto::id::TargetSeq;
+use causeway_proto::id::{SourceSeq, TargetSeq};
 use causeway_proto::provenance::{Provenance, content_hash, find};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{Evidence, Run, RunEnd, RunResult, Stalled};
@@ -184,8 +184,14 @@ impl Publisher {
         })
     }
 
-    /// Looks for the newest record of this route among target sequences, from the newest down.
-    pub async fn scan(&mut self, from: TargetSeq, to: TargetSeq) -> Result<Scanned, Stalled> {
+    /// Looks for the newest record of this route among target sequences, from the newest down. Records that
+    /// were read behind `through` are passed over.
+    pub async fn scan(
+        &mut self,
+        from: TargetSeq,
+        to: TargetSeq,
+        through: Option<SourceSeq>,
+    ) -> Result<Scanned, Stalled> {
         let mut scanned = Scanned::default();
         let mut left = to.0 + 1;
         while left > from.0 {
@@ -198,6 +204,9 @@ impl Publisher {
                 match record.map(|record| (self.read_evidence(&record), is_marker(&record))) {
                     None | Some((None, true)) => scanned.unseen_behind += 1,
                     Some((None, false)) => scanned.foreign += 1,
+                    Some((Some(source), _)) if through.is_some_and(|at| source.seq > at) => {
+                        scanned.passed_over += 1;
+                    }
                     Some((Some(source), _)) => {
                         scanned.last = Some(Evidence {
                             source,

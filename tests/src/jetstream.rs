@@ -283,15 +283,26 @@ impl SimStream {
     }
 
     /// Looks for a route's records, as the publisher does.
-    pub fn scan(&self, route: usize, from: TargetSeq, to: TargetSeq) -> Scanned {
+    pub fn scan(
+        &self,
+        route: usize,
+        from: TargetSeq,
+        to: TargetSeq,
+        through: Option<SourceSeq>,
+    ) -> Scanned {
         let mut scanned = Scanned::default();
         for seq in from.0..=to.0 {
             match self.messages.get(&seq).map(|stored| &stored.message.stamp) {
                 None => scanned.unseen_behind += 1,
+                Some(Some(stamp))
+                    if stamp.route == route && through.is_some_and(|at| stamp.at.seq > at) =>
+                {
+                    scanned.passed_over += 1;
+                }
                 Some(Some(stamp)) if stamp.route == route => {
                     let (source, target_seq) = (stamp.at, TargetSeq(seq));
                     scanned.last = Some(Evidence { source, target_seq });
-                    scanned.unseen_behind = 0;
+                    (scanned.unseen_behind, scanned.passed_over) = (0, 0);
                 }
                 Some(_) => scanned.foreign += 1,
             }

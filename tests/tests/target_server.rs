@@ -11,6 +11,9 @@ use causeway_tests::regions::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+/// A route that published nothing for so long looks at its target before it goes on. There is no event to wait for.
+const QUIET: Duration = Duration::from_millis(1_500);
+
 /// With what is in memory gone, and nothing published that would show it.
 #[tokio::test]
 async fn an_idle_route_repairs_a_target_that_lost_its_records() -> Result<()> {
@@ -32,6 +35,28 @@ async fn an_idle_route_repairs_a_target_that_lost_its_records() -> Result<()> {
     regions.verify().await?;
     regions.eu.restart().await?;
     regions.verify().await
+}
+
+/// Its server's connection stands, and nothing is published that would show it.
+#[tokio::test]
+async fn a_target_that_is_made_anew_behind_an_idle_route_gets_all_records_again() -> Result<()> {
+    for writers in ["", "writers = \"shared\""] {
+        let setup = Setup {
+            route: writers.into(),
+            ..Setup::default()
+        };
+        let mut regions = TwoRegions::start(setup).await?;
+        regions.publish(500).await?;
+        regions.verify().await?;
+        let eu = jetstream_of(&regions.eu).await?;
+        let config = eu.get_stream(TARGET).await?.get_info().await?.config;
+        eu.delete_stream(TARGET).await?;
+        eu.create_stream(config).await?;
+        sleep(QUIET).await;
+        regions.publish(1).await?;
+        regions.verify().await?;
+    }
+    Ok(())
 }
 
 /// The server's markers take sequences of the target and go again: while they are there nobody else has written, and once

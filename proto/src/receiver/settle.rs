@@ -184,7 +184,10 @@ impl Receiver {
             self.applied.at = Some(position);
         }
         self.settle_records(result.stored);
-        self.save(false);
+        match result.last_seq {
+            Some(_) => self.save(false),
+            None => self.save_before_going_on(), // the target had them all: they took no sequence
+        }
     }
 
     /// The record behind the stored ones will never be stored. It has its outcome when the source has
@@ -232,8 +235,13 @@ impl Receiver {
     }
 
     pub(super) fn save(&mut self, now: bool) {
-        let (Some(at), Some(facts)) = (self.applied.at, self.facts) else {
+        let Some(facts) = self.facts else {
             return;
+        };
+        let at = match self.applied.at {
+            // There is nothing to say, and nothing to take back.
+            None if self.checkpoint.is_none() => return,
+            at => at.unwrap_or_default(),
         };
         // Each record that is stored and not yet passed took one sequence behind that of `at`.
         let target_seq = TargetSeq(self.applied.target_seq.0 - self.applied.skip);

@@ -73,6 +73,10 @@ impl World {
                 let back = self.rng.random_range(1..60);
                 self.go_back(path.from, path.source, back);
             }
+            Fault::TargetRolledBack => {
+                let back = self.rng.random_range(1..60);
+                self.go_back(path.to, path.target, back);
+            }
             Fault::TargetRecreated => self.recreate(path.to, path.target),
         }
     }

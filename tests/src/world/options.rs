@@ -49,6 +49,8 @@ pub enum Fault {
     SourceRolledBack,
     /// A target stream is deleted and made anew.
     TargetRecreated,
+    /// A target stream is put back to an older state while its connection stands.
+    TargetRolledBack,
 }
 
 impl Fault {
@@ -176,6 +178,7 @@ impl Options {
                 Shape::Mirrored,
             ],
         );
+        let sole = matches!(shape, Shape::Alone | Shape::BothWays);
         let work_queue = shape == Shape::Alone && rng.random_ratio(1, 4);
         let faults = Fault::ALL
             .into_iter()
@@ -205,6 +208,10 @@ impl Options {
             trouble: Duration::from_secs(rng.random_range(5..25)),
         };
         options.leave_out_the_impossible();
+        // Drawn last, and not one of all, so that older seeds are still the same worlds.
+        if sole && !work_queue && rng.random_ratio(1, 4) {
+            options.faults.push(Fault::TargetRolledBack);
+        }
         options
     }
 

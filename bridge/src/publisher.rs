@@ -35,8 +35,9 @@ use crate::nats::{Client, State, Subscription};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes handed to the connection at once.
 const CHUNK_LEN: usize = 64 * 1024;
-/// Sequences of the target that are asked for at once.
-const SCAN_PARALLEL: u64 = 64;
+/// Sequences of the target that are asked for at once, and how many bytes their records may hold together.
+const SCAN_PARALLEL_MAX: u64 = 64;
+const SCAN_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// How a publisher is told about its target.
 #[derive(Debug, Clone)]
@@ -194,8 +195,10 @@ impl Publisher {
     ) -> Result<Scanned, Stalled> {
         let mut scanned = Scanned::default();
         let mut left = to.0 + 1;
+        let mut parallel = 1; // the newest record is nearly always ours
         while left > from.0 {
-            let first = from.0.max(left.saturating_sub(SCAN_PARALLEL));
+            let first = from.0.max(left.saturating_sub(parallel));
+            parallel = (parallel * 4).min(scan_parallel_max(self.traits.payload_len_max));
             let records = futures_util::future::try_join_all(
                 (first..left).map(|seq| self.control.record(&self.config.stream, seq)),
             );
@@ -250,6 +253,13 @@ impl Publisher {
     }
 }
 
+/// Records that may be asked for at once: each may be as large as the server takes any, and a third more as the text of
+/// its answer.
+fn scan_parallel_max(payload_len_max: usize) -> u64 {
+    let answer_len = (payload_len_max as u64 * 4 / 3).max(1);
+    (SCAN_LEN_MAX / answer_len).clamp(1, SCAN_PARALLEL_MAX)
+}
+
 /// Whether the server itself wrote it, because the last record of its subject ended.
 fn is_marker(record: &crate::control::StoredRecord) -> bool {
     const MARKER: &[u8] = b"\r\nNats-Marker-Reason:";
@@ -269,5 +279,17 @@ fn lost() -> RunResult {
         stored: 0,
         last_seq: None,
         end: RunEnd::ConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scan_parallel_max;
+
+    #[test]
+    fn a_scan_holds_few_large_records() {
+        let mib = 1024 * 1024;
+        let parallel = [0, 1024, mib, 8 * mib, 64 * mib].map(scan_parallel_max);
+        assert_eq!(parallel, [64, 64, 12, 1, 1]);
     }
 }

@@ -244,6 +244,15 @@ impl Reconciler {
         if another {
             self.went_back = true;
             self.known = None;
+        } else if let (Some(known), true) = (&self.known, self.fell()) {
+            // It may have gone back to here while it took the run, so that the run's end says nothing of its
+            // beginning. All of it is sent again; if the count falls short once more, that was known already.
+            let again = Applied {
+                target_seq: self.facts.last_seq,
+                target_seq_shown: false,
+                ..applied(known)
+            };
+            return self.done(again, false);
         }
         self.look_behind()
     }

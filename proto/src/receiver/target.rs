@@ -103,11 +103,12 @@ impl Receiver {
         self.forget_orphans();
     }
 
-    /// Whether the target gave out fewer sequences than it stored records, or such as it had given out before. It then
-    /// went back, or had some of the records already; in either case it is not known which are stored.
+    /// Whether the target gave out fewer sequences than it stored records, or such as it had given out before: it
+    /// went back, or had some of the records already. Which are stored is not known.
     fn fell(&self, result: &RunResult) -> bool {
         let least = self.target_last.0 + u64::from(result.stored);
-        result.last_seq.is_some_and(|last| last.0 < least)
+        let window = self.config.window_suffices && !self.config.sole; // has some of them as a rule
+        !window && result.last_seq.is_some_and(|last| last.0 < least)
     }
 
     fn handle_fallen(&mut self, now: Duration) {
@@ -208,12 +209,12 @@ impl Receiver {
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
                 self.looking = false;
+                let fell = self.since == Since::Run { fell: true };
                 self.since = Since::Nothing;
                 self.fresh_until = Some(now + QUIET_MIN);
                 self.clear_stall();
-                if went_back {
-                    // What covers the hole must not be taken for proof by a process that begins anew.
-                    self.save_before_going_on();
+                if went_back || fell {
+                    self.save_before_going_on(); // a new process must not take what covers a hole for proof
                 } else {
                     self.save(false);
                 }

@@ -28,6 +28,10 @@ impl World {
         self.tell(|| "no more trouble".to_owned());
         SIDES.into_iter().for_each(|to| self.end_cut(to));
         SIDES.into_iter().for_each(|region| self.make_room(region));
+        // No record may come that would show it.
+        if self.options.faults.contains(&Fault::TargetRolledBack) {
+            (0..self.routes.len()).for_each(|route| self.break_connection(route));
+        }
     }
 
     pub(super) fn draw_fault(&mut self) {

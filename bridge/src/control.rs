@@ -53,6 +53,12 @@ impl StreamInfo {
         self.config["num_replicas"].as_u64().unwrap_or(1) > 1
     }
 
+    /// Whether the server writes a marker where the last record of a subject ended.
+    pub fn adds_markers(&self) -> bool {
+        let ttl = &self.config["subject_delete_marker_ttl"];
+        ttl.as_u64().is_some_and(|ttl| ttl > 0)
+    }
+
     /// Whether records stay until limits remove them.
     pub fn is_limits(&self) -> bool {
         self.config["retention"]

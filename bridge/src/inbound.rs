@@ -211,8 +211,8 @@ impl Inbound {
             Done::Published(result) => self.receiver.handle_run(result, now),
             _ if !is_connected => {} // the next connection asks anew
             Done::Connected => self.receiver.handle_connected(),
-            Done::Described(Ok(facts)) => self.receiver.handle_target_up(facts),
-            Done::Scanned(Ok(scanned)) => self.receiver.handle_scanned(scanned),
+            Done::Described(Ok(facts)) => self.receiver.handle_target_up(facts, now),
+            Done::Scanned(Ok(scanned)) => self.receiver.handle_scanned(scanned, now),
             Done::Described(Err(stalled)) | Done::Scanned(Err(stalled)) => {
                 self.receiver.handle_target_down(stalled, now);
             }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use causeway_proto::frame::StallReason;
 use causeway_proto::headers::TargetTraits;
-use causeway_proto::id::TargetSeq;
+use causeway_proto::id::{SourceSeq, TargetSeq};
 use causeway_proto::provenance::{Provenance, content_hash, find};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::run::{Evidence, Run, RunEnd, RunResult, Stalled};
@@ -35,8 +35,9 @@ use crate::nats::{Client, State, Subscription};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes handed to the connection at once.
 const CHUNK_LEN: usize = 64 * 1024;
-/// Sequences of the target that are asked for at once.
-const SCAN_PARALLEL: u64 = 64;
+/// Sequences of the target that are asked for at once, and how many bytes their records may hold together.
+const SCAN_PARALLEL_MAX: u64 = 64;
+const SCAN_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// How a publisher is told about its target.
 #[derive(Debug, Clone)]
@@ -146,6 +147,7 @@ impl Publisher {
             first_seq: TargetSeq(info.first_seq),
             last_seq: TargetSeq(info.last_seq),
             evidence_stays: info.is_limits(),
+            adds_markers: info.adds_markers(),
         })
     }
 
@@ -183,21 +185,32 @@ impl Publisher {
         })
     }
 
-    /// Looks for the newest record of this route among target sequences, from the newest down.
-    pub async fn scan(&mut self, from: TargetSeq, to: TargetSeq) -> Result<Scanned, Stalled> {
+    /// Looks for the newest record of this route among target sequences, from the newest down. Records that
+    /// were read behind `through` are passed over.
+    pub async fn scan(
+        &mut self,
+        from: TargetSeq,
+        to: TargetSeq,
+        through: Option<SourceSeq>,
+    ) -> Result<Scanned, Stalled> {
         let mut scanned = Scanned::default();
         let mut left = to.0 + 1;
+        let mut parallel = 1; // the newest record is nearly always ours
         while left > from.0 {
-            let first = from.0.max(left.saturating_sub(SCAN_PARALLEL));
+            let first = from.0.max(left.saturating_sub(parallel));
+            parallel = (parallel * 4).min(scan_parallel_max(self.traits.payload_len_max));
             let records = futures_util::future::try_join_all(
                 (first..left).map(|seq| self.control.record(&self.config.stream, seq)),
             );
             let records = records.await.map_err(|why| why.stalled())?;
             for (record, seq) in records.into_iter().rev().zip((first..left).rev()) {
-                match record.map(|record| self.read_evidence(&record)) {
-                    None => scanned.unseen_behind += 1,
-                    Some(None) => scanned.foreign += 1,
-                    Some(Some(source)) => {
+                match record.map(|record| (self.read_evidence(&record), is_marker(&record))) {
+                    None | Some((None, true)) => scanned.unseen_behind += 1,
+                    Some((None, false)) => scanned.foreign += 1,
+                    Some((Some(source), _)) if through.is_some_and(|at| source.seq > at) => {
+                        scanned.passed_over += 1;
+                    }
+                    Some((Some(source), _)) => {
                         scanned.last = Some(Evidence {
                             source,
                             target_seq: TargetSeq(seq),
@@ -257,6 +270,19 @@ fn too_long() -> RunEnd {
     }
 }
 
+/// Records that may be asked for at once: each may be as large as the server takes any, and a third more as the text of
+/// its answer.
+fn scan_parallel_max(payload_len_max: usize) -> u64 {
+    let answer_len = (payload_len_max as u64 * 4 / 3).max(1);
+    (SCAN_LEN_MAX / answer_len).clamp(1, SCAN_PARALLEL_MAX)
+}
+
+/// Whether the server itself wrote it, because the last record of its subject ended.
+fn is_marker(record: &crate::control::StoredRecord) -> bool {
+    const MARKER: &[u8] = b"\r\nNats-Marker-Reason:";
+    memchr::memmem::find(&record.headers, MARKER).is_some()
+}
+
 /// The server forbids us a subject.
 fn forbidden(text: &str) -> Stalled {
     Stalled {
@@ -270,5 +296,17 @@ fn lost() -> RunResult {
         stored: 0,
         last_seq: None,
         end: RunEnd::ConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scan_parallel_max;
+
+    #[test]
+    fn a_scan_holds_few_large_records() {
+        let mib = 1024 * 1024;
+        let parallel = [0, 1024, mib, 8 * mib, 64 * mib].map(scan_parallel_max);
+        assert_eq!(parallel, [64, 64, 12, 1, 1]);
     }
 }

@@ -55,7 +55,8 @@ pub struct TargetCheckpoint {
     /// Epoch of `at`.
     pub source_epoch: Epoch,
     /// The last record that is settled. Where none of the epoch is: the position that its reading began
-    /// behind, and the store time of the last record settled before.
+    /// behind, and the store time of the last record settled before. Position 0 of epoch 0: the target holds
+    /// nothing that counts, since it went back.
     pub at: Position,
     /// The target's last sequence then.
     pub target_seq: TargetSeq,
@@ -131,6 +132,11 @@ impl SourceCheckpoint {
 }
 
 impl TargetCheckpoint {
+    /// Whether nothing is settled: what the target may hold of the route does not count.
+    pub fn says_nothing(&self) -> bool {
+        self.source_epoch == Epoch(0) && self.at == Position::default()
+    }
+
     /// The durable form.
     pub fn encode(&self) -> Vec<u8> {
         let mut value = begin(TARGET_MAGIC);

@@ -32,7 +32,7 @@ use crate::error::{DecodeError, PeerMisbehaved};
 use crate::frame::{Ack, Frame, Open, Outcomes, Rejected, Resume, Stall, StallReason};
 use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
 use crate::limits::credit_len;
-use crate::reconcile::{Applied, Reconciler, Scanned, Step, TargetFacts};
+use crate::reconcile::{Applied, Reconciler, Scanned, Since, Step, TargetFacts};
 use crate::residency::{ResidencyPolicy, Verdict};
 use crate::run::{Run, RunEnd, RunResult, Stalled};
 
@@ -41,6 +41,10 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A connection that is back so soon is not worth telling the source of: it would only flap.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// After so long without a run the target is looked at before the next: it may have gone back (restored, or made anew)
+/// while its server's connection stood. Runs that follow each other show that by themselves.
+const QUIET_MIN: Duration = Duration::from_secs(1);
 
 /// What a receiver must know of its route.
 #[derive(Debug, Clone)]
@@ -78,6 +82,8 @@ pub enum Action {
         from: TargetSeq,
         /// Last sequence to look at.
         to: TargetSeq,
+        /// Records that were read behind this position are passed over.
+        through: Option<SourceSeq>,
     },
     /// Publish a run and answer with [`Receiver::handle_run`].
     Publish(Run),
@@ -138,6 +144,14 @@ pub struct Receiver {
     facts: Option<TargetFacts>,
     checkpoint: Option<TargetCheckpoint>,
     applied: Applied,
+    /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
+    target_last: TargetSeq,
+    /// What was sent to the target since it was last known.
+    since: Since,
+    /// Until when the last look or run says what the target is; `None`: it is looked at before the next run.
+    fresh_until: Option<Duration>,
+    /// It is being looked at for that reason alone.
+    looking: bool,
     opening: Option<Open>,
     lane: Option<InLane>,
     follows: Option<SourceSeq>,
@@ -179,6 +193,10 @@ impl Receiver {
             facts: None,
             checkpoint,
             applied: Applied::default(),
+            target_last: TargetSeq(0),
+            since: Since::Start,
+            fresh_until: None,
+            looking: false,
             opening: None,
             lane: None,
             follows: None,
@@ -225,12 +243,16 @@ impl Receiver {
             return Some(action);
         }
         if matches!(self.phase, Phase::Ready) && !self.saving && self.refused.is_none() {
+            if self.must_look() {
+                return self.look();
+            }
             self.settle_leading();
             if let Some(frame) = self.poll_ack() {
                 return Some(Action::Send(frame));
             }
             if let Some(run) = self.form_run() {
                 self.phase = Phase::Publishing(run.clone());
+                self.since = Since::Run { fell: false };
                 return Some(Action::Publish(run));
             }
         }
@@ -242,6 +264,7 @@ impl Receiver {
         match self.phase {
             Phase::Disconnected { stall_at } => stall_at,
             Phase::Down { retry_at, .. } => retry_at,
+            Phase::Ready => self.fresh_until,
             _ => None,
         }
     }
@@ -265,7 +288,8 @@ impl Receiver {
 
     /// Whether the lane is open and the target is known.
     pub fn is_flowing(&self) -> bool {
-        self.lane.is_some() && matches!(self.phase, Phase::Ready | Phase::Publishing(_))
+        let goes_on = matches!(self.phase, Phase::Ready | Phase::Publishing(_)) || self.looking;
+        self.lane.is_some() && goes_on
     }
 
     /// Whether somebody else was seen writing a stream that the route should write alone.

@@ -3,10 +3,11 @@
 //! A checkpoint may trail the target, and the target may have gone back (restore, power loss: a
 //! PubAck is not an fsync). So nothing is believed that the target does not show: either the record
 //! stands there with its provenance, or, where the route alone writes the stream, the count of its
-//! sequences tells how many records it took, whatever was consumed or discarded since.
+//! sequences tells how many records it took, whatever was consumed or discarded since. That holds only
+//! while the server does not write there, too.
 
 use crate::checkpoint::TargetCheckpoint;
-use crate::id::{Epoch, Position, TargetSeq};
+use crate::id::{Epoch, Position, SourceSeq, TargetSeq};
 use crate::run::Evidence;
 
 /// The target stream as its server describes it.
@@ -21,6 +22,9 @@ pub struct TargetFacts {
     /// Whether the newest records stay: limits retention. In a work queue or an interest stream
     /// consumers take the evidence away, so that each record set aside is made durable at once.
     pub evidence_stays: bool,
+    /// Whether the server itself writes into the stream: a marker where the last record of a subject ended
+    /// (`subject_delete_marker_ttl`). Markers take sequences and go again, so that counting proves nothing.
+    pub adds_markers: bool,
 }
 
 /// What a scan of target sequences saw.
@@ -30,8 +34,26 @@ pub struct Scanned {
     pub last: Option<Evidence>,
     /// Records that this route did not write.
     pub foreign: u64,
-    /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record.
+    /// Records of this route behind `last` that were read behind the position asked for.
+    pub passed_over: u64,
+    /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record, or a
+    /// marker of the server's, which is nobody's record.
     pub unseen_behind: u64,
+}
+
+/// What may have happened to the target since its checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// The process begins: its checkpoint may trail what it had published before.
+    Start,
+    /// Nothing of ours was sent since.
+    Nothing,
+    /// A run was sent, and is stored or not.
+    Run {
+        /// The target gave it sequences that it had given out before, or too few: it went back under the run,
+        /// or had some of its records already.
+        fell: bool,
+    },
 }
 
 /// What is known of the target.
@@ -58,6 +80,8 @@ pub enum Step {
         from: TargetSeq,
         /// Last sequence to look at.
         to: TargetSeq,
+        /// Records that were read behind this position are passed over.
+        through: Option<SourceSeq>,
     },
     /// Known.
     Done {
@@ -86,9 +110,15 @@ enum Look {
 pub struct Reconciler {
     facts: TargetFacts,
     known: Option<TargetCheckpoint>,
+    since: Since,
     sole: bool,
     window_suffices: bool,
     went_back: bool,
+    /// The last position settled, where this process knows it: in a target that went back, what was read
+    /// behind it came from the run that covered the hole, and says nothing of what is in the hole.
+    settled: Option<SourceSeq>,
+    /// Sequences behind the checkpoint that the stream no longer holds, and so are not asked for.
+    gone: u64,
     look: Look,
 }
 
@@ -98,9 +128,11 @@ impl Reconciler {
     pub fn new(
         facts: TargetFacts,
         checkpoint: Option<TargetCheckpoint>,
+        since: Since,
         sole: bool,
         window_suffices: bool,
     ) -> Self {
+        let at = checkpoint.map_or(SourceSeq(0), |known| known.at.seq);
         let behind = |known: &TargetCheckpoint| {
             known.target_created_ns != facts.created_ns || known.target_seq > facts.last_seq
         };
@@ -109,66 +141,125 @@ impl Reconciler {
         Self {
             facts,
             known,
+            since,
             sole,
             window_suffices,
             went_back,
+            settled: (since != Since::Start).then_some(at),
+            gone: 0,
             look: Look::Behind,
         }
     }
 
     /// The first step.
     pub fn start(&mut self) -> Step {
-        // Where others write too, a target that lost its end may have grown beyond it again, so that
-        // its last sequence proves nothing: our last record must still stand in its place.
-        if let Some(known) = &self.known
-            && !self.sole
-            && known.target_seq_shown
-            && known.target_seq >= self.facts.first_seq
-        {
-            self.look = Look::Confirm;
-            return Step::Scan {
-                from: known.target_seq,
-                to: known.target_seq,
-            };
+        match self.known {
+            Some(known) if self.doubts(&known) => {
+                self.look = Look::Confirm;
+                Step::Scan {
+                    from: known.target_seq,
+                    to: known.target_seq,
+                    through: None,
+                }
+            }
+            _ => self.look_behind(),
         }
-        self.look_behind()
+    }
+
+    /// A target that lost its end may have grown beyond it again, by what others write or by a run of ours, so
+    /// that its last sequence proves nothing: our last record must still stand in its place.
+    fn doubts(&self, known: &TargetCheckpoint) -> bool {
+        let asks = match self.since {
+            Since::Start => !self.sole,
+            Since::Nothing => !self.sole || known.target_seq < self.facts.last_seq,
+            Since::Run { .. } => true,
+        };
+        let is_held = known.target_seq >= self.facts.first_seq || self.fell();
+        asks && is_held && known.target_seq_shown
+    }
+
+    fn fell(&self) -> bool {
+        self.since == Since::Run { fell: true }
+    }
+
+    /// Whether nobody else writes, so that every sequence behind our last record was one of ours.
+    fn counts_prove(&self) -> bool {
+        self.sole && !self.facts.adds_markers
     }
 
     fn look_behind(&mut self) -> Step {
         self.look = Look::Behind;
         let last = self.facts.last_seq;
-        let from = match &self.known {
-            Some(known) if known.target_seq == last => {
+        let others = self.since == Since::Nothing && !self.counts_prove() && !self.went_back;
+        let behind = match &self.known {
+            // What came behind is not ours.
+            Some(known) if known.target_seq == last || others => {
                 return self.done(applied(known), false);
             }
-            Some(known) => TargetSeq(known.target_seq.0 + 1),
-            None if last == TargetSeq(0) => return self.done(Applied::default(), false),
-            None => TargetSeq(self.facts.first_seq.0.max(1)),
+            Some(known) => known.target_seq,
+            None if last == TargetSeq(0) || others => {
+                let nothing = Applied {
+                    target_seq: last,
+                    ..Applied::default()
+                };
+                return self.done(nothing, false);
+            }
+            None => TargetSeq(0),
         };
-        if self.facts.first_seq > last {
+        let first = self.facts.first_seq;
+        if first > last {
             // All was purged or consumed, and no checkpoint says what it was.
-            let unseen_behind = last.0 - self.known.map_or(TargetSeq(0), |k| k.target_seq).0;
+            let unseen_behind = last.0 - behind.0;
             return self.handle_scanned(Scanned {
                 unseen_behind,
                 ..Scanned::default()
             });
         }
-        Step::Scan { from, to: last }
+        let from = TargetSeq(first.0.max(behind.0 + 1));
+        // Without a checkpoint nothing says whether there was ever more.
+        self.gone = self.known.map_or(0, |_| from.0 - behind.0 - 1);
+        Step::Scan {
+            from,
+            to: last,
+            through: self.settled.filter(|_| self.went_back),
+        }
     }
 
     /// The scan's result.
     pub fn handle_scanned(&mut self, scanned: Scanned) -> Step {
-        if self.look == Look::Confirm {
-            let at = self.known.map(|known| known.at);
-            let another = match scanned.last {
-                Some(found) => at.is_some_and(|at| found.source.seq > at.seq),
-                None => scanned.foreign > 0,
+        match self.look {
+            Look::Confirm => self.handle_confirmed(scanned),
+            Look::Behind => self.handle_seen_behind(scanned),
+        }
+    }
+
+    fn handle_confirmed(&mut self, scanned: Scanned) -> Step {
+        let at = self.known.map(|known| known.at);
+        // Nothing stands there: a record of ours that is gone, or was never there since the target went back.
+        let unsure = self.fell() && self.facts.evidence_stays && !self.window_suffices;
+        let another = match scanned.last {
+            Some(found) => at.is_some_and(|at| found.source.seq > at.seq),
+            None => scanned.foreign > 0 || unsure,
+        };
+        if another {
+            self.went_back = true;
+            self.known = None;
+        } else if let (Some(known), true) = (&self.known, self.fell()) {
+            // It may have gone back to here while it took the run, so that the run's end says nothing of its
+            // beginning. All of it is sent again; if the count falls short once more, that was known already.
+            let again = Applied {
+                target_seq: self.facts.last_seq,
+                target_seq_shown: false,
+                ..applied(known)
             };
-            if another {
-                self.went_back = true;
-                self.known = None;
-            }
-            return self.look_behind();
+            return self.done(again, false);
+        }
+        self.look_behind()
+    }
+
+    fn handle_seen_behind(&mut self, mut scanned: Scanned) -> Step {
+        if scanned.last.is_none() {
+            scanned.unseen_behind += self.gone;
         }
         let known = self.known.as_ref().map(applied);
         let epoch = known.map_or(Epoch(0), |known| known.epoch);
@@ -180,12 +271,21 @@ impl Reconciler {
                 target_seq_shown: true,
                 skip: 0,
             }),
-            None => known,
+            None => known.filter(|known| known.at.is_some()),
         };
-        let alone = self.sole && scanned.foreign == 0;
+        // Of what a run left that covered a hole, a count says nothing.
+        let counts_prove = self.counts_prove() && !(self.went_back && self.fell());
+        let alone = counts_prove && scanned.foreign == 0;
         let proven = self.facts.evidence_stays || self.window_suffices;
         let target_seq = self.facts.last_seq;
         let applied = match anchor {
+            // Behind the anchor stands the run that covered the hole. It is sent again in its order, and not
+            // taken for proof by the next look.
+            Some(anchor) if scanned.passed_over > 0 => Applied {
+                target_seq,
+                target_seq_shown: false,
+                ..anchor
+            },
             // Nobody else writes, so every sequence behind the anchor was one of our records.
             Some(anchor) if alone => Applied {
                 target_seq,
@@ -222,7 +322,7 @@ impl Reconciler {
 fn applied(known: &TargetCheckpoint) -> Applied {
     Applied {
         epoch: known.source_epoch,
-        at: Some(known.at),
+        at: (!known.says_nothing()).then_some(known.at),
         target_seq: known.target_seq,
         target_seq_shown: known.target_seq_shown,
         skip: 0,

@@ -15,6 +15,8 @@ pub struct Run {
     pub record_count: u32,
     /// Where the route alone writes the target stream: its last sequence before the run.
     pub expected_last: Option<TargetSeq>,
+    /// Whether only the run's records move that sequence: not even the server writes there.
+    pub counted: bool,
 }
 
 impl Run {

@@ -76,7 +76,19 @@ pub enum Admission {
 #[derive(Debug)]
 struct Flight {
     through: Position,
+    /// The last record admitted in it or before.
+    admitted: SourceSeq,
     tally: Tally,
+}
+
+/// What was acknowledged of an epoch, over all its lanes. A lane begins behind the last record that the target has
+/// stored, and so before positions that need no second look.
+#[derive(Debug)]
+struct Handled {
+    epoch: Epoch,
+    through: SourceSeq,
+    /// The last record admitted. A target that names an earlier one went back.
+    admitted: SourceSeq,
 }
 
 #[derive(Debug)]
@@ -109,6 +121,8 @@ pub struct Sender {
     through: Position,
     epoch: Epoch,
     acknowledged: Position,
+    admitted: SourceSeq,
+    handled: Handled,
     /// Rejected records that are not yet kept aside; `Some` where the target waits for it.
     asides: BTreeMap<SourceSeq, Option<Rejected>>,
     to_keep: VecDeque<Rejected>,
@@ -127,6 +141,12 @@ impl Sender {
             through: watermark,
             epoch,
             acknowledged: watermark,
+            admitted: SourceSeq(0),
+            handled: Handled {
+                epoch,
+                through: watermark.seq,
+                admitted: SourceSeq(0),
+            },
             asides: BTreeMap::new(),
             to_keep: VecDeque::new(),
             totals: Tally::default(),
@@ -192,6 +212,7 @@ impl Sender {
         lane.next_batch = BatchSeq(seq.0 + 1);
         lane.flights.push_back(Flight {
             through: self.through,
+            admitted: self.admitted,
             tally,
         });
         self.follows = self.through.seq;

@@ -109,6 +109,8 @@ pub struct StreamSettings {
     pub work_queue: bool,
     /// Duplicate window.
     pub window: Duration,
+    /// The server writes a marker where the last record of a subject ended.
+    pub adds_markers: bool,
     /// Oldest messages leave beyond this count.
     pub messages_max: Option<usize>,
 }
@@ -261,6 +263,14 @@ impl SimStream {
         };
     }
 
+    /// Records end, and the markers that the server writes for them end, too.
+    pub fn end_with_markers(&mut self, count: u64) {
+        for _ in 0..count {
+            self.messages.pop_first();
+            self.last_seq += 1;
+        }
+    }
+
     /// The stream as the target's bridge is told.
     pub fn target_facts(&self) -> TargetFacts {
         TargetFacts {
@@ -268,19 +278,31 @@ impl SimStream {
             first_seq: TargetSeq(self.first_seq()),
             last_seq: TargetSeq(self.last_seq),
             evidence_stays: !self.settings.work_queue,
+            adds_markers: self.settings.adds_markers,
         }
     }
 
     /// Looks for a route's records, as the publisher does.
-    pub fn scan(&self, route: usize, from: TargetSeq, to: TargetSeq) -> Scanned {
+    pub fn scan(
+        &self,
+        route: usize,
+        from: TargetSeq,
+        to: TargetSeq,
+        through: Option<SourceSeq>,
+    ) -> Scanned {
         let mut scanned = Scanned::default();
         for seq in from.0..=to.0 {
             match self.messages.get(&seq).map(|stored| &stored.message.stamp) {
                 None => scanned.unseen_behind += 1,
+                Some(Some(stamp))
+                    if stamp.route == route && through.is_some_and(|at| stamp.at.seq > at) =>
+                {
+                    scanned.passed_over += 1;
+                }
                 Some(Some(stamp)) if stamp.route == route => {
                     let (source, target_seq) = (stamp.at, TargetSeq(seq));
                     scanned.last = Some(Evidence { source, target_seq });
-                    scanned.unseen_behind = 0;
+                    (scanned.unseen_behind, scanned.passed_over) = (0, 0);
                 }
                 Some(_) => scanned.foreign += 1,
             }

@@ -27,6 +27,9 @@ pub struct RouteBook {
     /// Since when the source (first) and the target (second) may hold other things than the bridges
     /// can know.
     surprised: [Option<Duration>; 2],
+    /// Since when the target holds less, and its bridge has not looked. What it takes until then covers the hole: it
+    /// stands ahead of what is missing, and is sent again behind it.
+    hole: Option<Duration>,
     checkpoint: Option<TargetCheckpoint>,
     /// The epoch of what the source holds now, since both bridges know it.
     epoch: Epoch,
@@ -112,6 +115,10 @@ impl Oracle {
             ));
         }
         let book = &mut self.books[route];
+        if book.hole.is_some() {
+            book.deleted.insert(at);
+            return;
+        }
         let last = book.accepted.last_key_value().map(|(at, seq)| (*at, *seq));
         if let Some(before) = book.accepted.insert(at, seq) {
             let position = stamp.at.seq;
@@ -144,6 +151,7 @@ impl Oracle {
             if (path.to, path.target) == (region, stream) {
                 book.accepted.retain(|_, seq| *seq <= through);
                 book.surprised[1] = Some(now);
+                book.hole = Some(now);
                 book.checkpoint = None;
             }
             if (path.from, path.source) == (region, stream) {
@@ -151,6 +159,11 @@ impl Oracle {
                 book.checkpoint = None;
             }
         }
+    }
+
+    /// A target's bridge has looked, and asked at this time.
+    pub fn target_described(&mut self, route: usize, at: Duration) {
+        self.books[route].hole.take_if(|since| *since < at);
     }
 
     /// A bridge was killed: what it had not written to its disk it has forgotten.

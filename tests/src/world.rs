@@ -267,6 +267,7 @@ fn streams(region: usize, paths: &[Path], options: &Options) -> Vec<SimStream> {
             .any(|path| (path.from, path.source) == (region, number));
         let settings = StreamSettings {
             work_queue: options.work_queue && !is_source,
+            adds_markers: options.adds_markers && !is_source,
             window: options.window,
             messages_max: options.source_max.filter(|_| is_source),
         };

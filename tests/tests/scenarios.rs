@@ -83,6 +83,77 @@ fn a_target_that_lost_its_end_is_repaired() -> Story {
 }
 
 #[test]
+fn a_target_put_back_behind_an_idle_route_is_repaired_by_the_next_record() -> Story {
+    for options in [Options::calm(), shared()] {
+        let mut world = at_work(options)?;
+        world.run_for(LONG)?;
+        world.go_back(US, 0, 40); // while its connection stands
+        world.publish_plain(1);
+        world.settle()?;
+        assert_eq!(world.target_len(), 101);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_target_made_anew_behind_an_idle_route_gets_all_again() -> Story {
+    for options in [Options::calm(), shared()] {
+        let mut world = at_work(options)?;
+        world.run_for(LONG)?;
+        world.recreate(US, 0);
+        world.publish_plain(1);
+        world.settle()?;
+        assert_eq!(world.target_len(), 101);
+    }
+    Ok(())
+}
+
+/// A short or a long run covers the hole before anybody looks. It is not taken for what was lost, and comes again
+/// behind that, in its order.
+#[test]
+fn a_target_put_back_under_a_busy_route_is_repaired() -> Story {
+    for (options, count) in [
+        (Options::calm(), 5),
+        (Options::calm(), 60),
+        (shared(), 5),
+        (shared(), 60),
+    ] {
+        let mut world = at_work(Options {
+            batch_len_max: 100_000, // one run
+            batch_records_max: 1000,
+            window: Duration::from_millis(1),
+            ..options
+        })?;
+        world.publish_plain(1); // a run that shows what the target is
+        world.run_until_stored(101)?;
+        world.run_for(MOMENT)?;
+        world.go_back(US, 0, 40);
+        world.publish_plain(count);
+        world.settle()?;
+        let covered = world.target_len() - (101 + count);
+        assert!((1..=count).contains(&covered), "{covered} of {count}");
+    }
+    Ok(())
+}
+
+/// Where the target's server still knows what covered the hole, it comes only once.
+#[test]
+fn what_covered_a_hole_is_known_to_the_targets_dedupe_window() -> Story {
+    let mut world = at_work(Options {
+        window: Duration::from_secs(120),
+        ..Options::calm()
+    })?;
+    world.publish_plain(1);
+    world.run_until_stored(101)?;
+    world.run_for(MOMENT)?;
+    world.go_back(US, 0, 40);
+    world.publish_plain(60);
+    world.settle()?;
+    assert_eq!(world.target_len(), 161);
+    Ok(())
+}
+
+#[test]
 fn a_source_made_anew_begins_a_new_epoch() -> Story {
     let mut world = at_work(Options::calm())?;
     world.recreate(EU, 0);
@@ -172,6 +243,25 @@ fn a_consumed_work_queue_is_known_by_its_count() -> Story {
     world.settle()?;
     world.consume_all();
     assert_eq!(world.target_last_seq(), 400);
+    Ok(())
+}
+
+/// As in a bucket of keys with a time to live: the server's markers take sequences while the route is idle, and go.
+#[test]
+fn markers_of_the_targets_server_are_not_taken_for_records() -> Story {
+    let mut world = at_work(Options {
+        adds_markers: true,
+        ..Options::calm()
+    })?;
+    world.end_with_markers(7);
+    world.crash_bridge(US, MOMENT);
+    world.publish_plain(50);
+    world.settle()?;
+    assert_eq!(world.target_last_seq(), 157);
+    world.end_with_markers(7); // while the connection stands
+    world.publish_plain(50);
+    world.settle()?;
+    assert_eq!(world.target_last_seq(), 214);
     Ok(())
 }
 

@@ -3,7 +3,11 @@
 
 use causeway_tests::world::{Options, World};
 
-const ONCE_FAILED: [(u64, &str); 12] = [
+const ONCE_FAILED: [(u64, &str); 13] = [
+    (
+        384_528_447_465,
+        "a target that went back under a run kept the run's end and was believed to have all of it",
+    ),
     (
         2,
         "a Rejected frame lost with its session lost the record without an outcome",

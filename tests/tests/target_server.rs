@@ -9,7 +9,10 @@ use async_nats::jetstream::stream::{self, StorageType};
 use causeway_tests::regions::{
     DEADLINE, Setup, TARGET, TwoRegions, jetstream_of, publish, read_numbers,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A route that published nothing for so long looks at its target before it goes on. There is no event to wait for.
+const QUIET: Duration = Duration::from_millis(1_500);
 
 /// With what is in memory gone, and nothing published that would show it.
 #[tokio::test]
@@ -32,6 +35,76 @@ async fn an_idle_route_repairs_a_target_that_lost_its_records() -> Result<()> {
     regions.verify().await?;
     regions.eu.restart().await?;
     regions.verify().await
+}
+
+/// Its server's connection stands, and nothing is published that would show it.
+#[tokio::test]
+async fn a_target_that_is_made_anew_behind_an_idle_route_gets_all_records_again() -> Result<()> {
+    for writers in ["", "writers = \"shared\""] {
+        let setup = Setup {
+            route: writers.into(),
+            ..Setup::default()
+        };
+        let mut regions = TwoRegions::start(setup).await?;
+        regions.publish(500).await?;
+        regions.verify().await?;
+        let eu = jetstream_of(&regions.eu).await?;
+        let config = eu.get_stream(TARGET).await?.get_info().await?.config;
+        eu.delete_stream(TARGET).await?;
+        eu.create_stream(config).await?;
+        sleep(QUIET).await;
+        regions.publish(1).await?;
+        regions.verify().await?;
+    }
+    Ok(())
+}
+
+/// The server's markers take sequences of the target and go again: while they are there nobody else has written, and once
+/// they are gone they were no records of the route.
+#[tokio::test]
+async fn markers_of_ended_records_are_neither_anybodys_nor_counted() -> Result<()> {
+    let ends = Duration::from_secs(1);
+    let setup = Setup {
+        target: Some(stream::Config {
+            name: TARGET.into(),
+            subjects: vec!["orders.>".into(), "pii.>".into()],
+            duplicate_window: Duration::from_millis(100),
+            max_age: ends,
+            allow_message_ttl: true,
+            allow_rollup: true,
+            subject_delete_marker_ttl: Some(ends * 3),
+            allow_batch_publish: true,
+            ..Default::default()
+        }),
+        ..Setup::default()
+    };
+    let mut regions = TwoRegions::start(setup).await?;
+    regions.publish(7).await?;
+    await_state(&regions, |last, _| last == 14).await?; // a marker each
+    regions.kill_and_start_sidecar("eu").await?;
+    regions.publish(10).await?;
+    await_state(&regions, |last, _| last >= 24).await?;
+    await_state(&regions, |last, messages| last == 31 && messages == 0).await?;
+    regions.kill_and_start_sidecar("eu").await?;
+    regions.publish(10).await?;
+    await_state(&regions, |last, _| last >= 41).await?;
+    let logs = regions.logs();
+    ensure!(!logs.contains("somebody else writes"), "{logs}");
+    Ok(())
+}
+
+/// Waits until the target's last sequence and its messages are as wanted. A stream announces neither.
+async fn await_state(regions: &TwoRegions, wanted: impl Fn(u64, u64) -> bool) -> Result<()> {
+    let mut target = jetstream_of(&regions.eu).await?.get_stream(TARGET).await?;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let state = &target.info().await?.state;
+        if wanted(state.last_sequence, state.messages) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{state:?}\n{}", regions.logs());
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -117,7 +117,9 @@ impl Target {
                     publisher.connected().await;
                     Done::Connected
                 }
-                Some(Action::Scan { from, to }) => Done::Scanned(publisher.scan(from, to).await),
+                Some(Action::Scan { from, to, through }) => {
+                    Done::Scanned(publisher.scan(from, to, through).await)
+                }
                 Some(Action::Publish(run)) => Done::Published(publisher.publish(&run).await),
                 Some(_) => Done::Described(publisher.describe().await),
             };

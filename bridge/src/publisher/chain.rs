@@ -143,6 +143,8 @@ impl Answers {
             return;
         }
         self.stored += 1;
-        self.last_seq = said["seq"].as_u64().map(TargetSeq);
+        if said["duplicate"] != true {
+            self.last_seq = said["seq"].as_u64().map(TargetSeq);
+        }
     }
 }

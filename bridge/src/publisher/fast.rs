@@ -283,10 +283,10 @@ fn conclude(run: &Run, batch: Batch) -> RunResult {
         }
         None => return lost(),
     };
-    // Where the route alone writes, each record took one sequence: a message of somebody else's, or
-    // one that the server skipped for its id, shows here.
-    if let Some(expected) = run.expected_last
-        && seq != expected.0 + count
+    // Where the route alone writes, each record took one sequence: a message of somebody else's shows here.
+    // What took none, and a target that went back, is for the receiver to judge.
+    if let Some(expected) = run.expected_last.filter(|_| run.counted)
+        && seq > expected.0 + count
     {
         let words = format!(
             "{count} records moved the target from {} to {seq}",
@@ -303,7 +303,8 @@ fn conclude(run: &Run, batch: Batch) -> RunResult {
     let stored = u32::try_from(count.min(sent)).unwrap_or(0);
     RunResult {
         stored,
-        last_seq: (stored > 0).then_some(TargetSeq(seq)),
+        // A batch that held only what the server had already took no sequence, which it calls 0.
+        last_seq: (stored > 0 && seq > 0).then_some(TargetSeq(seq)),
         end,
     }
 }

@@ -220,12 +220,14 @@ async fn the_target_side_names_the_first_thing_that_is_missing_too() {
     assert_eq!(state(&receiver, false, true), RouteState::Stalled);
     receiver.handle_connected();
     assert_eq!(state(&receiver, true, true), RouteState::Stalled);
-    receiver.handle_target_up(TargetFacts {
+    let facts = TargetFacts {
         created_ns: 1,
         first_seq: TargetSeq(1),
         last_seq: TargetSeq(0),
         evidence_stays: true,
-    });
+        adds_markers: false,
+    };
+    receiver.handle_target_up(facts, Duration::from_secs(2));
     assert_eq!(state(&receiver, true, false), RouteState::WaitingForLink);
     assert_eq!(state(&receiver, true, true), RouteState::WaitingForSource);
     receiver.handle_open(Open {

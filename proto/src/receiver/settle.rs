@@ -144,7 +144,8 @@ impl Receiver {
             batches: Vec::new(),
             skip: first.done,
             record_count: 0,
-            expected_last: self.is_sole().then_some(self.applied.target_seq),
+            expected_last: self.is_sole().then_some(self.target_last),
+            counted: self.is_sole() && self.facts.is_some_and(|facts| !facts.adds_markers),
         };
         let mut len = 0;
         for retained in &self.retained {
@@ -175,6 +176,7 @@ impl Receiver {
 
     pub(super) fn settle_stored(&mut self, run: &Run, result: &RunResult) {
         if let Some(last_seq) = result.last_seq {
+            self.target_last = last_seq;
             self.applied.target_seq = last_seq;
             self.applied.target_seq_shown = true;
         }
@@ -182,7 +184,10 @@ impl Receiver {
             self.applied.at = Some(position);
         }
         self.settle_records(result.stored);
-        self.save(false);
+        match result.last_seq {
+            Some(_) => self.save(false),
+            None => self.save_before_going_on(), // the target had them all: they took no sequence
+        }
     }
 
     /// The record behind the stored ones will never be stored. It has its outcome when the source has
@@ -230,8 +235,13 @@ impl Receiver {
     }
 
     pub(super) fn save(&mut self, now: bool) {
-        let (Some(at), Some(facts)) = (self.applied.at, self.facts) else {
+        let Some(facts) = self.facts else {
             return;
+        };
+        let at = match self.applied.at {
+            // There is nothing to say, and nothing to take back.
+            None if self.checkpoint.is_none() => return,
+            at => at.unwrap_or_default(),
         };
         // Each record that is stored and not yet passed took one sequence behind that of `at`.
         let target_seq = TargetSeq(self.applied.target_seq.0 - self.applied.skip);

@@ -8,23 +8,25 @@ use crate::frame::{CloseLane, LaneCloseReason};
 
 impl Receiver {
     /// The target's server described the stream.
-    pub fn handle_target_up(&mut self, facts: TargetFacts) {
+    pub fn handle_target_up(&mut self, facts: TargetFacts, now: Duration) {
         self.facts = Some(facts);
+        self.target_last = facts.last_seq;
         let sole = self.config.sole && !self.foreign_seen;
         let window = self.config.window_suffices;
-        let mut reconciler = Reconciler::new(facts, self.checkpoint, sole, window);
+        let mut reconciler = Reconciler::new(facts, self.checkpoint, self.since, sole, window);
         let step = reconciler.start();
         self.phase = Phase::Reconciling {
             reconciler,
             asked: false,
             step,
         };
-        self.conclude(step);
+        self.conclude(step, now);
     }
 
     /// The target cannot be used now. A run under way is lost with it.
     pub fn handle_target_down(&mut self, stalled: Stalled, now: Duration) {
         self.drop_run();
+        self.looking = false;
         self.stall(stalled);
         self.phase = Phase::Down {
             asked: false,
@@ -41,25 +43,25 @@ impl Receiver {
         self.phase = Phase::Disconnected {
             stall_at: Some(now + RECONNECT_MAX),
         };
+        self.looking = false;
         self.forget_orphans();
     }
 
     /// The connection to the target is new (or back): look before going on.
     pub fn handle_connected(&mut self) {
         self.drop_run();
-        self.phase = Phase::Down {
-            asked: false,
-            retry_at: None,
-        };
+        if self.since == Since::Nothing {
+            self.since = Since::Run { fell: false }; // what the old connection did not say is not known
+        }
     }
 
     /// A scan ended. A scan that failed is answered with `handle_target_down`.
-    pub fn handle_scanned(&mut self, scanned: Scanned) {
+    pub fn handle_scanned(&mut self, scanned: Scanned, now: Duration) {
         let Phase::Reconciling { reconciler, .. } = &mut self.phase else {
             return;
         };
         let step = reconciler.handle_scanned(scanned);
-        self.conclude(step);
+        self.conclude(step, now);
     }
 
     /// A run ended.
@@ -70,9 +72,16 @@ impl Receiver {
         let Phase::Publishing(run) = std::mem::replace(&mut self.phase, Phase::Ready) else {
             return;
         };
+        if self.fell(&result) {
+            return self.handle_fallen(now);
+        }
         if result.stored > 0 {
             self.settle_stored(&run, &result);
             self.retry = RETRY_MIN;
+        }
+        self.fresh_until = Some(now + QUIET_MIN);
+        if let RunEnd::Complete | RunEnd::Rejected { .. } | RunEnd::Expired = result.end {
+            self.since = Since::Nothing;
         }
         match result.end {
             RunEnd::Complete => self.clear_stall(),
@@ -94,6 +103,38 @@ impl Receiver {
         self.forget_orphans();
     }
 
+    /// Whether the target gave out fewer sequences than it stored records, or such as it had given out before: it
+    /// went back, or had some of the records already. Which are stored is not known.
+    fn fell(&self, result: &RunResult) -> bool {
+        let least = self.target_last.0 + u64::from(result.stored);
+        let window = self.config.window_suffices && !self.config.sole; // has some of them as a rule
+        !window && result.last_seq.is_some_and(|last| last.0 < least)
+    }
+
+    fn handle_fallen(&mut self, now: Duration) {
+        self.since = Since::Run { fell: true };
+        let stalled = Stalled {
+            reason: StallReason::Reconciling,
+            detail: "the target gave out sequences again".to_owned(),
+        };
+        self.handle_target_down(stalled, now);
+    }
+
+    /// Whether a record waits for a target that was not heard of for a while.
+    pub(super) fn must_look(&self) -> bool {
+        let waits = |retained: &Retained| retained.done < retained.batch.record_count;
+        self.fresh_until.is_none() && self.retained.iter().any(waits)
+    }
+
+    pub(super) fn look(&mut self) -> Option<Action> {
+        self.looking = true;
+        self.phase = Phase::Down {
+            asked: true,
+            retry_at: None,
+        };
+        Some(Action::Describe)
+    }
+
     /// A checkpoint asked for with `now` is durable.
     pub fn handle_saved(&mut self) {
         self.saving = false;
@@ -102,6 +143,9 @@ impl Receiver {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Duration) {
         match &mut self.phase {
+            Phase::Ready if self.fresh_until.is_some_and(|until| until <= now) => {
+                self.fresh_until = None;
+            }
             Phase::Disconnected { stall_at } if stall_at.is_some_and(|at| at <= now) => {
                 *stall_at = None;
                 self.stall(Stalled {
@@ -132,20 +176,21 @@ impl Receiver {
             }
             Phase::Reconciling {
                 asked,
-                step: Step::Scan { from, to },
+                step: Step::Scan { from, to, through },
                 ..
             } if !*asked => {
                 *asked = true;
                 Some(Action::Scan {
                     from: *from,
                     to: *to,
+                    through: *through,
                 })
             }
             _ => None,
         }
     }
 
-    fn conclude(&mut self, step: Step) {
+    fn conclude(&mut self, step: Step, now: Duration) {
         match step {
             Step::Done {
                 applied,
@@ -163,10 +208,18 @@ impl Receiver {
                 self.adopt(applied);
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
+                self.looking = false;
+                let fell = self.since == Since::Run { fell: true };
+                self.since = Since::Nothing;
+                self.fresh_until = Some(now + QUIET_MIN);
                 self.clear_stall();
-                self.save(false);
+                if went_back || fell {
+                    self.save_before_going_on(); // a new process must not take what covers a hole for proof
+                } else {
+                    self.save(false);
+                }
             }
-            Step::Unknowable => self.handle_unknowable(),
+            Step::Unknowable => self.handle_unknowable(now),
             Step::Scan { .. } => {
                 if let Phase::Reconciling {
                     step: current,
@@ -183,20 +236,22 @@ impl Receiver {
 
     /// Nothing shows what the target has of the route, so that it waits for an operator's seek. That raises
     /// the source's epoch: none of the records asked for since was ever published.
-    fn handle_unknowable(&mut self) {
+    fn handle_unknowable(&mut self, now: Duration) {
         let sought = self
             .unknowable_epoch
             .is_some_and(|refused| self.asked_epoch > Some(refused));
         if let (true, Some(facts)) = (sought, self.facts) {
-            return self.conclude(Step::Done {
+            let done = Step::Done {
                 applied: Applied {
                     target_seq: facts.last_seq,
                     ..Applied::default()
                 },
                 went_back: false,
                 foreign_seen: false,
-            });
+            };
+            return self.conclude(done, now);
         }
+        self.looking = false;
         self.unknowable_epoch = self.unknowable_epoch.or(self.asked_epoch);
         if let Phase::Reconciling { step, .. } = &mut self.phase {
             *step = Step::Unknowable;

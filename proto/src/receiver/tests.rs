@@ -41,6 +41,7 @@ fn facts(first: u64, last: u64) -> TargetFacts {
         first_seq: TargetSeq(first),
         last_seq: TargetSeq(last),
         evidence_stays: false,
+        adds_markers: false,
     }
 }
 
@@ -53,7 +54,7 @@ fn actions(receiver: &mut Receiver) -> Vec<Action> {
 fn connect(receiver: &mut Receiver, facts: TargetFacts) {
     receiver.handle_connected();
     assert!(matches!(actions(receiver)[..], [Action::Describe]));
-    receiver.handle_target_up(facts);
+    receiver.handle_target_up(facts, Duration::ZERO);
 }
 
 fn told(actions: &[Action]) -> Option<StallReason> {
@@ -105,16 +106,76 @@ fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
     // The link was lost: nobody has decided anything.
     receiver.handle_open(open(3));
     assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
-    receiver.handle_target_up(facts(101, 100));
+    receiver.handle_target_up(facts(101, 100), Duration::ZERO);
     assert_eq!(told(&actions(&mut receiver)), None);
 
     receiver.handle_open(open(4));
     assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
-    receiver.handle_target_up(facts(103, 102));
+    receiver.handle_target_up(facts(103, 102), Duration::ZERO);
     let said = actions(&mut receiver);
     let [Action::Send(Frame::Resume(resume))] = &said[..] else {
         panic!("{said:?}");
     };
     assert_eq!((resume.epoch, resume.after), (Epoch(0), None));
     assert_eq!(receiver.applied().target_seq, TargetSeq(102));
+}
+
+#[test]
+fn a_record_after_a_pause_waits_for_a_look_at_the_target() {
+    let mut receiver = receiver();
+    receiver.handle_connected();
+    actions(&mut receiver);
+    receiver.handle_target_up(facts(1, 0), SECOND * 10);
+    receiver.handle_open(open(1));
+    actions(&mut receiver);
+    assert_eq!(receiver.poll_timeout(), Some(SECOND * 11));
+    arrive(&mut receiver, 1);
+    let [.., Action::Publish(_)] = &actions(&mut receiver)[..] else {
+        panic!("known a moment ago");
+    };
+    receiver.handle_run(stored(1, 1), SECOND * 12);
+    actions(&mut receiver);
+    arrive(&mut receiver, 2);
+    let [.., Action::Publish(_)] = &actions(&mut receiver)[..] else {
+        panic!("a run was a moment ago");
+    };
+    receiver.handle_run(stored(1, 2), SECOND * 13);
+    actions(&mut receiver);
+    receiver.handle_timeout(SECOND * 14);
+    arrive(&mut receiver, 3);
+    assert!(matches!(actions(&mut receiver)[..], [Action::Describe]));
+    assert!(receiver.is_flowing());
+    receiver.handle_target_up(facts(1, 2), SECOND * 14);
+    let [.., Action::Publish(_)] = &actions(&mut receiver)[..] else {
+        panic!("it is as it was");
+    };
+}
+
+/// A batch of one record has been decoded.
+fn arrive(receiver: &mut Receiver, seq: u64) {
+    let record = crate::record::RecordView {
+        seq: SourceSeq(seq),
+        stored_at: crate::id::StoredAt(seq),
+        relayed: false,
+        subject: b"orders.new",
+        headers: b"",
+        payload: b"{}",
+    };
+    let mut builder = crate::batch::BatchBuilder::new();
+    builder.push(&record).unwrap();
+    let batch = builder.seal(SourceSeq(seq - 1), SourceSeq(seq)).unwrap();
+    receiver.retained.push_back(Retained {
+        batch,
+        done: 0,
+        wire_len: 0,
+        epoch: Epoch(1),
+    });
+}
+
+fn stored(count: u32, last: u64) -> RunResult {
+    RunResult {
+        stored: count,
+        last_seq: Some(TargetSeq(last)),
+        end: RunEnd::Complete,
+    }
 }

@@ -16,6 +16,7 @@ fn facts(first: u64, last: u64, evidence_stays: bool) -> TargetFacts {
         first_seq: TargetSeq(first),
         last_seq: TargetSeq(last),
         evidence_stays,
+        adds_markers: false,
     }
 }
 
@@ -39,6 +40,7 @@ fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned 
         last,
         foreign,
         unseen_behind,
+        passed_over: 0,
     }
 }
 
@@ -51,7 +53,13 @@ fn found_out(step: Step) -> Applied {
 
 #[test]
 fn a_current_checkpoint_needs_no_look() {
-    let mut r = Reconciler::new(facts(1, 8, true), Some(checkpoint(20, 8)), true, false);
+    let mut r = Reconciler::new(
+        facts(1, 8, true),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        true,
+        false,
+    );
     let got = found_out(r.start());
     assert_eq!(
         (got.at, got.epoch, got.skip),
@@ -61,12 +69,19 @@ fn a_current_checkpoint_needs_no_look() {
 
 #[test]
 fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
-    let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+    let mut r = Reconciler::new(
+        facts(1, 10, true),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        true,
+        false,
+    );
     assert_eq!(
         r.start(),
         Step::Scan {
             from: TargetSeq(9),
-            to: TargetSeq(10)
+            to: TargetSeq(10),
+            through: None,
         }
     );
     let got = found_out(r.handle_scanned(found(24, 10, 0, 0)));
@@ -78,7 +93,13 @@ fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
 
 #[test]
 fn a_sole_writer_counts_what_was_consumed() {
-    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), true, false);
+    let mut r = Reconciler::new(
+        facts(12, 11, false),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        true,
+        false,
+    );
     let got = found_out(r.start());
     assert_eq!(
         (got.at, got.target_seq, got.skip),
@@ -87,10 +108,41 @@ fn a_sole_writer_counts_what_was_consumed() {
 }
 
 #[test]
+fn what_the_server_writes_itself_is_not_counted_as_a_record() {
+    let marked = TargetFacts {
+        adds_markers: true,
+        ..facts(1, 11, true)
+    };
+    let mut r = Reconciler::new(marked, Some(checkpoint(20, 8)), Since::Start, true, false);
+    r.start();
+    let gone = Scanned {
+        unseen_behind: 3,
+        ..Scanned::default()
+    };
+    let step = r.handle_scanned(gone);
+    let alone = matches!(step, Step::Done { foreign_seen, .. } if !foreign_seen);
+    assert!(alone, "{step:?}");
+    let got = found_out(step);
+    assert_eq!((got.at, got.skip), (Some(position(20)), 0));
+}
+
+#[test]
 fn a_shared_work_queue_proves_nothing() {
-    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, false);
+    let mut r = Reconciler::new(
+        facts(12, 11, false),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        false,
+        false,
+    );
     assert_eq!(r.start(), Step::Unknowable);
-    let mut r = Reconciler::new(facts(12, 11, false), Some(checkpoint(20, 8)), false, true);
+    let mut r = Reconciler::new(
+        facts(12, 11, false),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        false,
+        true,
+    );
     assert_eq!(found_out(r.start()).skip, 0);
 }
 
@@ -99,13 +151,21 @@ fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
     let confirm = Step::Scan {
         from: TargetSeq(8),
         to: TargetSeq(8),
+        through: None,
     };
     let whole = Step::Scan {
         from: TargetSeq(1),
         to: TargetSeq(10),
+        through: None,
     };
     let start = || {
-        let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), false, false);
+        let mut r = Reconciler::new(
+            facts(1, 10, true),
+            Some(checkpoint(20, 8)),
+            Since::Start,
+            false,
+            false,
+        );
         assert_eq!(r.start(), confirm);
         r
     };
@@ -113,6 +173,7 @@ fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
     let behind = Step::Scan {
         from: TargetSeq(9),
         to: TargetSeq(10),
+        through: None,
     };
     assert_eq!(intact.handle_scanned(found(20, 8, 0, 0)), behind);
     let mut overwritten = start();
@@ -133,12 +194,19 @@ fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
 
 #[test]
 fn a_target_that_went_back_is_searched_whole() {
-    let mut r = Reconciler::new(facts(1, 5, true), Some(checkpoint(20, 8)), true, false);
+    let mut r = Reconciler::new(
+        facts(1, 5, true),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        true,
+        false,
+    );
     assert_eq!(
         r.start(),
         Step::Scan {
             from: TargetSeq(1),
-            to: TargetSeq(5)
+            to: TargetSeq(5),
+            through: None,
         }
     );
     match r.handle_scanned(found(13, 5, 0, 0)) {
@@ -154,15 +222,21 @@ fn a_target_that_went_back_is_searched_whole() {
 
 #[test]
 fn an_empty_target_is_fresh_and_a_lost_store_on_a_work_queue_is_not_guessed() {
-    let mut fresh = Reconciler::new(facts(1, 0, true), None, true, false);
+    let mut fresh = Reconciler::new(facts(1, 0, true), None, Since::Start, true, false);
     assert_eq!(found_out(fresh.start()), Applied::default());
-    let mut lost = Reconciler::new(facts(9, 8, false), None, true, false);
+    let mut lost = Reconciler::new(facts(9, 8, false), None, Since::Start, true, false);
     assert_eq!(lost.start(), Step::Unknowable);
 }
 
 #[test]
 fn foreign_records_in_a_sole_writers_target_are_reported() {
-    let mut r = Reconciler::new(facts(1, 10, true), Some(checkpoint(20, 8)), true, false);
+    let mut r = Reconciler::new(
+        facts(1, 10, true),
+        Some(checkpoint(20, 8)),
+        Since::Start,
+        true,
+        false,
+    );
     let step = r.handle_scanned(found(21, 9, 1, 0));
     assert!(matches!(
         step,
@@ -171,4 +245,82 @@ fn foreign_records_in_a_sole_writers_target_are_reported() {
             ..
         }
     ));
+}
+
+#[test]
+fn a_run_that_covered_a_hole_is_not_taken_for_what_was_in_it() {
+    let run = Since::Run { fell: true };
+    let whole = |last| Step::Scan {
+        from: TargetSeq(1),
+        to: TargetSeq(last),
+        through: Some(SourceSeq(20)),
+    };
+    for sole in [true, false] {
+        // The run ended before our last record's place: the last sequence tells.
+        let mut short =
+            Reconciler::new(facts(1, 7, true), Some(checkpoint(20, 8)), run, sole, false);
+        assert_eq!(short.start(), whole(7));
+        let passed = Scanned {
+            passed_over: 2,
+            ..found(15, 5, 0, 0)
+        };
+        match short.handle_scanned(passed) {
+            Step::Done {
+                applied, went_back, ..
+            } => {
+                assert!(went_back);
+                assert_eq!((applied.at, applied.skip), (Some(position(15)), 0));
+                // The next look begins behind the run.
+                assert_eq!(applied.target_seq, TargetSeq(7));
+                assert!(!applied.target_seq_shown);
+            }
+            other => panic!("{other:?}"),
+        }
+        // It went on beyond: what stands in our place tells.
+        let mut long = Reconciler::new(
+            facts(1, 12, true),
+            Some(checkpoint(20, 8)),
+            run,
+            sole,
+            false,
+        );
+        assert!(matches!(long.start(), Step::Scan { from, to, .. } if from == to));
+        assert_eq!(long.handle_scanned(found(23, 8, 0, 0)), whole(12));
+    }
+}
+
+#[test]
+fn an_idle_look_asks_little() {
+    let look = |last, sole| {
+        let known = Some(checkpoint(20, 8));
+        Reconciler::new(facts(1, last, true), known, Since::Nothing, sole, false)
+    };
+    let mut sole = look(8, true);
+    assert_eq!(found_out(sole.start()).at, Some(position(20)));
+    let mut shared = look(100_000, false);
+    let confirm = Step::Scan {
+        from: TargetSeq(8),
+        to: TargetSeq(8),
+        through: None,
+    };
+    assert_eq!(shared.start(), confirm);
+    let got = found_out(shared.handle_scanned(found(20, 8, 0, 0)));
+    assert_eq!((got.at, got.target_seq), (Some(position(20)), TargetSeq(8)));
+}
+
+#[test]
+fn a_scan_leaves_out_what_the_target_no_longer_has() {
+    let known = Some(checkpoint(20, 8));
+    let mut r = Reconciler::new(facts(50, 52, false), known, Since::Start, true, false);
+    let rest = Step::Scan {
+        from: TargetSeq(50),
+        to: TargetSeq(52),
+        through: None,
+    };
+    assert_eq!(r.start(), rest);
+    let gone = Scanned {
+        unseen_behind: 3,
+        ..Scanned::default()
+    };
+    assert_eq!(found_out(r.handle_scanned(gone)).skip, 44);
 }

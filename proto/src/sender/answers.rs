@@ -34,6 +34,15 @@ impl Sender {
         };
         self.through = resumed;
         self.acknowledged = resumed;
+        self.admitted = resumed.seq;
+        let goes_on = resume.after.is_some() && from.epoch == self.handled.epoch;
+        if !goes_on || resumed.seq < self.handled.admitted {
+            self.handled = Handled {
+                epoch: from.epoch,
+                through: resumed.seq,
+                admitted: resumed.seq,
+            };
+        }
         self.phase = Phase::Reading(Lane {
             id: resume.lane,
             epoch: from.epoch,
@@ -93,9 +102,11 @@ impl Sender {
         }
         let mut settled = Tally::default();
         let mut reached = Position::default();
+        let mut admitted = SourceSeq(0);
         while let Some(flight) = lane.flights.pop_front_if(|f| f.through.seq <= ack.through) {
             settled += flight.tally;
             reached = flight.through;
+            admitted = flight.admitted;
         }
         let (now, before) = (ack.outcomes, lane.acknowledged);
         lane.acknowledged = now;
@@ -110,6 +121,9 @@ impl Sender {
         settled.denied += delta.denied;
         self.totals += settled;
         self.acknowledged = reached;
+        let handled = &mut self.handled;
+        handled.through = handled.through.max(reached.seq);
+        handled.admitted = handled.admitted.max(admitted);
         Ok(())
     }
 

@@ -37,6 +37,7 @@ impl Sender {
             });
             return Admission::Rejected;
         }
+        self.admitted = at.seq;
         self.tally.admitted += 1;
         self.tally.payload_bytes += record.size() as u64;
         Admission::Batched
@@ -52,10 +53,12 @@ impl Sender {
         }
     }
 
-    /// The stream now begins behind the reader: positions up to `through` left it unread.
+    /// The stream now begins behind the reader: positions up to `through` left it unread, but for those that an
+    /// earlier lane has handled.
     pub fn handle_lost_to_retention(&mut self, through: SourceSeq) {
         if through > self.through.seq {
-            self.tally.lost_to_retention += through.0 - self.through.seq.0;
+            let known = self.through.seq.max(self.handled.through);
+            self.tally.lost_to_retention += through.0.saturating_sub(known.0);
             self.handle_nothing_through(through);
         }
     }

@@ -145,6 +145,11 @@ impl World {
         self.servers[1].streams[0].messages.clear();
     }
 
+    /// Records of the first route's target end, and so do the markers of that. For scenarios.
+    pub fn end_with_markers(&mut self, count: u64) {
+        self.servers[1].streams[0].end_with_markers(count);
+    }
+
     /// An operator lets the first route read again from behind a sequence. For scenarios.
     pub fn seek(&mut self, behind: u64) {
         self.oracle.seek(0);

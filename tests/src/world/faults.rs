@@ -28,6 +28,10 @@ impl World {
         self.tell(|| "no more trouble".to_owned());
         SIDES.into_iter().for_each(|to| self.end_cut(to));
         SIDES.into_iter().for_each(|region| self.make_room(region));
+        // No record may come that would show it.
+        if self.options.faults.contains(&Fault::TargetRolledBack) {
+            (0..self.routes.len()).for_each(|route| self.break_connection(route));
+        }
     }
 
     pub(super) fn draw_fault(&mut self) {
@@ -72,6 +76,10 @@ impl World {
             Fault::SourceRolledBack => {
                 let back = self.rng.random_range(1..60);
                 self.go_back(path.from, path.source, back);
+            }
+            Fault::TargetRolledBack => {
+                let back = self.rng.random_range(1..60);
+                self.go_back(path.to, path.target, back);
             }
             Fault::TargetRecreated => self.recreate(path.to, path.target),
         }

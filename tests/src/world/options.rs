@@ -49,6 +49,8 @@ pub enum Fault {
     SourceRolledBack,
     /// A target stream is deleted and made anew.
     TargetRecreated,
+    /// A target stream is put back to an older state while its connection stands.
+    TargetRolledBack,
 }
 
 impl Fault {
@@ -96,6 +98,8 @@ pub struct Options {
     pub shape: Shape,
     /// Whether consumers take records away from the target.
     pub work_queue: bool,
+    /// Whether the target's server writes a marker where the last record of a subject ended.
+    pub adds_markers: bool,
     /// The targets' duplicate window.
     pub window: Duration,
     /// Whether source streams keep only so many records.
@@ -139,6 +143,7 @@ impl Options {
             seed: 1,
             shape: Shape::Alone,
             work_queue: false,
+            adds_markers: false,
             window: Duration::from_millis(100),
             source_max: None,
             latency: Duration::from_millis(40),
@@ -173,6 +178,7 @@ impl Options {
                 Shape::Mirrored,
             ],
         );
+        let sole = matches!(shape, Shape::Alone | Shape::BothWays);
         let work_queue = shape == Shape::Alone && rng.random_ratio(1, 4);
         let faults = Fault::ALL
             .into_iter()
@@ -182,6 +188,7 @@ impl Options {
             seed,
             shape,
             work_queue,
+            adds_markers: false,
             window: Duration::from_millis(pick(rng, &[1, 100, 2000])),
             source_max: rng.random_ratio(1, 6).then(|| rng.random_range(20..200)),
             latency: Duration::from_micros(rng.random_range(50..120_000)),
@@ -201,6 +208,10 @@ impl Options {
             trouble: Duration::from_secs(rng.random_range(5..25)),
         };
         options.leave_out_the_impossible();
+        // Drawn last, and not one of all, so that older seeds are still the same worlds.
+        if sole && !work_queue && rng.random_ratio(1, 4) {
+            options.faults.push(Fault::TargetRolledBack);
+        }
         options
     }
 

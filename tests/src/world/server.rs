@@ -64,10 +64,7 @@ impl World {
                 job.last_seq = seq;
                 self.oracle.stored(region, job.stream, seq, stream);
             }
-            Stores::Duplicate => {
-                job.count += 1;
-                job.last_seq = stream.last_seq;
-            }
+            Stores::Duplicate => job.count += 1,
             Stores::Refused(refusal) => job.refusal = Some(refusal),
         }
     }
@@ -84,9 +81,9 @@ impl World {
             (None, Some(cut)) => cut.clone(),
             (None, None) => RunEnd::Complete,
         };
-        let last_seq = (job.count > 0).then_some(TargetSeq(job.last_seq));
+        let last_seq = (job.last_seq > 0).then_some(TargetSeq(job.last_seq));
         let moved = job.expected_last.zip(last_seq);
-        let alone = moved.is_none_or(|(before, after)| after.0 == before.0 + u64::from(job.count));
+        let alone = moved.is_none_or(|(before, after)| after.0 <= before.0 + u64::from(job.count));
         let result = if alone {
             RunResult {
                 stored: job.count,

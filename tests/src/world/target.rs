@@ -202,9 +202,9 @@ impl World {
                     .ok_or_else(unreachable);
                 BridgeEvent::Described(number, connection, facts, self.now)
             }
-            Action::Scan { from, to } => {
+            Action::Scan { from, to, through } => {
                 let seen = answers
-                    .then(|| stream.scan(number, from, to))
+                    .then(|| stream.scan(number, from, to, through))
                     .ok_or_else(unreachable);
                 BridgeEvent::Scanned(number, connection, seen)
             }
@@ -233,7 +233,8 @@ impl World {
         match result {
             Ok(facts) => {
                 inbound.described_at = at;
-                inbound.receiver.handle_target_up(facts);
+                inbound.receiver.handle_target_up(facts, now);
+                self.oracle.target_described(number, at);
             }
             Err(stalled) => inbound.receiver.handle_target_down(stalled, now),
         }
@@ -254,7 +255,7 @@ impl World {
             return;
         }
         match result {
-            Ok(scanned) => inbound.receiver.handle_scanned(scanned),
+            Ok(scanned) => inbound.receiver.handle_scanned(scanned, now),
             Err(stalled) => inbound.receiver.handle_target_down(stalled, now),
         }
     }

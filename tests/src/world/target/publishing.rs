@@ -12,7 +12,7 @@ impl World {
             run: self.runs,
             stream: path.target,
             messages: VecDeque::new(),
-            expected_last: run.expected_last,
+            expected_last: run.expected_last.filter(|_| run.counted),
             cut: None,
             count: 0,
             last_seq: 0,

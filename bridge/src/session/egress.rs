@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::LaneId;
-use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, stream_priority};
+use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, Written, stream_priority};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quinn::{Connection, SendStream};
@@ -78,7 +78,7 @@ impl Outgoing {
     }
 }
 
-type Delivered = Pin<Box<dyn Future<Output = u64> + Send>>;
+type Delivered = Pin<Box<dyn Future<Output = Written> + Send>>;
 
 /// See the module.
 pub(super) struct Egress {
@@ -132,7 +132,7 @@ impl Egress {
             tokio::select! {
                 biased;
                 _ = self.connection.closed() => return,
-                Some(len) = self.delivered.next() => self.backlog.handle_delivered(len),
+                Some(batch) = self.delivered.next() => self.backlog.handle_delivered(batch),
                 offer = self.offers.recv() => match offer {
                     Some(offer) => self.take(offer),
                     None => return,
@@ -177,11 +177,11 @@ impl Egress {
             .write_all_chunks(&mut batch.cut(chunk.len))
             .await
             .map_err(|_| SessionGone)?;
-        self.backlog.handle_written(chunk.len);
+        self.backlog.handle_written(batch.class, chunk.len);
         if chunk.last {
             stream.finish().map_err(|_| SessionGone)?;
-            self.backlog.handle_finished(batch.len);
-            self.await_delivery(&stream, batch.len);
+            let written = self.backlog.handle_finished(batch.class);
+            self.await_delivery(&stream, written);
             if let Some([head, body]) = batch.whole {
                 self.copies.copy(head, body);
             }
@@ -193,12 +193,12 @@ impl Egress {
         Ok(())
     }
 
-    fn await_delivery(&self, stream: &SendStream, len: u64) {
+    fn await_delivery(&self, stream: &SendStream, batch: Written) {
         let stopped = stream.stopped();
         self.delivered.push(Box::pin(async move {
             // However it ends, quinn holds nothing of it any more.
             let _ = stopped.await;
-            len
+            batch
         }));
     }
 
@@ -209,11 +209,13 @@ impl Egress {
             return;
         }
         self.looked_at = Some(now);
-        let path = self.connection.stats().path;
+        let stats = self.connection.stats();
+        let path = stats.path;
         self.backlog.handle_path(&PathView {
             rtt: path.rtt,
             window: path.cwnd,
             rate: self.rate.bytes_per_second(),
+            sent: stats.udp_tx.bytes,
             packets_sent: path.sent_packets,
             packets_lost: path.lost_packets,
             mtu: path.current_mtu.into(),

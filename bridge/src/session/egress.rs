@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway_proto::error::CloseReason;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::LaneId;
 use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, Written, stream_priority};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::SessionGone;
-use crate::link::{CopySender, DeclaredRate, SEND_WINDOW_MIN, Session};
+use crate::link::{CopySender, DeclaredRate, SEND_WINDOW_MIN, Session, close};
 
 /// Offers that may wait for the task; a lane has one at most, so it is drivers that would wait.
 pub(super) const OFFERS: usize = 256;
@@ -80,6 +81,18 @@ impl Outgoing {
 
 type Delivered = Pin<Box<dyn Future<Output = Written> + Send>>;
 
+/// Ends the connection when the task ends by an error or a panic: without the way out a session would stand of
+/// which every leaving route waits to hear that it is down. `None` once the session has ended: it says why itself.
+struct EndOfConnection(Option<Connection>);
+
+impl Drop for EndOfConnection {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            close(connection, CloseReason::Internal);
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Egress {
     connection: Connection,
@@ -114,8 +127,9 @@ impl Egress {
         }
     }
 
-    /// Runs until the connection or every driver is gone.
+    /// Runs until the connection or the session and every driver are gone, or a batch cannot be written.
     pub(super) async fn run(mut self) {
+        let mut end = EndOfConnection(Some(self.connection.clone()));
         loop {
             while let Ok(offer) = self.offers.try_recv() {
                 self.take(offer);
@@ -135,7 +149,7 @@ impl Egress {
                 Some(batch) = self.delivered.next() => self.backlog.handle_delivered(batch),
                 offer = self.offers.recv() => match offer {
                     Some(offer) => self.take(offer),
-                    None => return,
+                    None => return end.0 = None,
                 },
                 // The window may have grown, or the month may have ended.
                 () = sleep(if is_held { HELD_INTERVAL } else { LOOK_INTERVAL }), if waiting => {}

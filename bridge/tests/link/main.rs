@@ -6,6 +6,7 @@ mod answers;
 mod carried;
 mod rates;
 mod renewal;
+mod stopped;
 mod strangers;
 
 use std::collections::BTreeMap;

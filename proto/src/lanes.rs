@@ -23,7 +23,7 @@ pub mod backlog;
 pub mod freshness;
 pub mod schedule;
 
-pub use self::backlog::{Backlog, Pace, PathView};
+pub use self::backlog::{Backlog, Pace, PathView, Written};
 pub use self::freshness::Freshness;
 pub use self::schedule::{Chunk, Room, Schedule};
 

@@ -10,9 +10,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway_proto::error::CloseReason;
 use causeway_proto::frame::LaneClass;
 use causeway_proto::id::LaneId;
-use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, stream_priority};
+use causeway_proto::lanes::{Backlog, Chunk, PathView, Schedule, Written, stream_priority};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quinn::{Connection, SendStream};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::SessionGone;
-use crate::link::{CopySender, DeclaredRate, SEND_WINDOW_MIN, Session};
+use crate::link::{CopySender, DeclaredRate, SEND_WINDOW_MIN, Session, close};
 
 /// Offers that may wait for the task; a lane has one at most, so it is drivers that would wait.
 pub(super) const OFFERS: usize = 256;
@@ -78,7 +79,19 @@ impl Outgoing {
     }
 }
 
-type Delivered = Pin<Box<dyn Future<Output = u64> + Send>>;
+type Delivered = Pin<Box<dyn Future<Output = Written> + Send>>;
+
+/// Ends the connection when the task ends by an error or a panic: without the way out a session would stand of
+/// which every leaving route waits to hear that it is down. `None` once the session has ended: it says why itself.
+struct EndOfConnection(Option<Connection>);
+
+impl Drop for EndOfConnection {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            close(connection, CloseReason::Internal);
+        }
+    }
+}
 
 /// See the module.
 pub(super) struct Egress {
@@ -114,8 +127,9 @@ impl Egress {
         }
     }
 
-    /// Runs until the connection or every driver is gone.
+    /// Runs until the connection or the session and every driver are gone, or a batch cannot be written.
     pub(super) async fn run(mut self) {
+        let mut end = EndOfConnection(Some(self.connection.clone()));
         loop {
             while let Ok(offer) = self.offers.try_recv() {
                 self.take(offer);
@@ -132,10 +146,10 @@ impl Egress {
             tokio::select! {
                 biased;
                 _ = self.connection.closed() => return,
-                Some(len) = self.delivered.next() => self.backlog.handle_delivered(len),
+                Some(batch) = self.delivered.next() => self.backlog.handle_delivered(batch),
                 offer = self.offers.recv() => match offer {
                     Some(offer) => self.take(offer),
-                    None => return,
+                    None => return end.0 = None,
                 },
                 // The window may have grown, or the month may have ended.
                 () = sleep(if is_held { HELD_INTERVAL } else { LOOK_INTERVAL }), if waiting => {}
@@ -177,11 +191,11 @@ impl Egress {
             .write_all_chunks(&mut batch.cut(chunk.len))
             .await
             .map_err(|_| SessionGone)?;
-        self.backlog.handle_written(chunk.len);
+        self.backlog.handle_written(batch.class, chunk.len);
         if chunk.last {
             stream.finish().map_err(|_| SessionGone)?;
-            self.backlog.handle_finished(batch.len);
-            self.await_delivery(&stream, batch.len);
+            let written = self.backlog.handle_finished(batch.class);
+            self.await_delivery(&stream, written);
             if let Some([head, body]) = batch.whole {
                 self.copies.copy(head, body);
             }
@@ -193,12 +207,12 @@ impl Egress {
         Ok(())
     }
 
-    fn await_delivery(&self, stream: &SendStream, len: u64) {
+    fn await_delivery(&self, stream: &SendStream, batch: Written) {
         let stopped = stream.stopped();
         self.delivered.push(Box::pin(async move {
             // However it ends, quinn holds nothing of it any more.
             let _ = stopped.await;
-            len
+            batch
         }));
     }
 
@@ -209,11 +223,13 @@ impl Egress {
             return;
         }
         self.looked_at = Some(now);
-        let path = self.connection.stats().path;
+        let stats = self.connection.stats();
+        let path = stats.path;
         self.backlog.handle_path(&PathView {
             rtt: path.rtt,
             window: path.cwnd,
             rate: self.rate.bytes_per_second(),
+            sent: stats.udp_tx.bytes,
             packets_sent: path.sent_packets,
             packets_lost: path.lost_packets,
             mtu: path.current_mtu.into(),

@@ -8,6 +8,7 @@ mod floods;
 mod lanes;
 mod rates;
 mod renewal;
+mod stopped;
 mod strangers;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,9 @@
 //! The limit against a path in virtual time: the link stays busy, and little waits for it.
 
+mod large;
+
+use std::collections::{BTreeMap, VecDeque};
+
 use super::*;
 use crate::frame::LaneClass;
 use crate::id::LaneId;
@@ -18,9 +22,8 @@ struct Outcome {
 }
 
 /// A batch on its way: packets not yet sent the first time, and acknowledgements awaited.
-#[derive(Clone, Copy)]
 struct Batch {
-    len: u64,
+    written: Option<Written>,
     unacked: u64,
 }
 
@@ -31,10 +34,9 @@ fn run(rate: u64, rtt: Duration, loss_every: u64, declared: bool) -> Outcome {
     let (mut now, mut sent, mut lost) = (Duration::ZERO, 0_u64, 0_u64);
     let mut batches: Vec<Batch> = Vec::new();
     // Packets that wait, by batch; and acknowledgements or losses on their way back.
-    let mut waiting: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
-    let mut repairs: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
-    let mut coming: std::collections::BTreeMap<(Duration, u64), (usize, bool)> =
-        std::collections::BTreeMap::new();
+    let mut waiting: VecDeque<usize> = VecDeque::new();
+    let mut repairs: VecDeque<usize> = VecDeque::new();
+    let mut coming: BTreeMap<(Duration, u64), (usize, bool)> = BTreeMap::new();
     let (mut slots, mut busy, mut unsent_sum, mut unsent_max) = (0_u64, 0_u64, 0_u64, 0_u64);
     let end = Duration::from_secs(8);
     let mut path_at = Duration::ZERO;
@@ -45,6 +47,7 @@ fn run(rate: u64, rtt: Duration, loss_every: u64, declared: bool) -> Outcome {
                 rtt,
                 window,
                 rate: declared.then_some(rate),
+                sent: sent * MTU,
                 packets_sent: sent,
                 packets_lost: lost,
                 mtu: MTU,
@@ -57,7 +60,8 @@ fn run(rate: u64, rtt: Duration, loss_every: u64, declared: bool) -> Outcome {
             if ok {
                 batches[index].unacked -= 1;
                 if batches[index].unacked == 0 {
-                    backlog.handle_delivered(batches[index].len);
+                    let written = batches[index].written.take().expect("only now");
+                    backlog.handle_delivered(written);
                 }
             } else {
                 repairs.push_back(index);
@@ -66,10 +70,9 @@ fn run(rate: u64, rtt: Duration, loss_every: u64, declared: bool) -> Outcome {
         while backlog.room().any > 0 {
             let packets = BATCH.div_ceil(MTU);
             let len = packets * MTU;
-            backlog.handle_written(len as usize);
-            backlog.handle_finished(len);
+            backlog.handle_written(LaneClass::Bulk, len as usize);
             batches.push(Batch {
-                len,
+                written: Some(backlog.handle_finished(LaneClass::Bulk)),
                 unacked: packets,
             });
             waiting.extend(std::iter::repeat_n(batches.len() - 1, packets as usize));
@@ -157,6 +160,7 @@ fn chunks_and_bursts_follow_the_rate() {
             rtt: Duration::from_millis(100),
             window: rate,
             rate: Some(rate),
+            sent: 0,
             packets_sent: 0,
             packets_lost: 0,
             mtu: MTU,
@@ -174,10 +178,11 @@ fn chunks_and_bursts_follow_the_rate() {
 fn batches_through(lanes: u32, batch: usize, limit_rate: u64) -> usize {
     let mut schedule = Schedule::new();
     let mut backlog = Backlog::new();
-    let view = PathView {
+    let mut view = PathView {
         rtt: Duration::from_millis(100),
         window: limit_rate / 10,
         rate: None,
+        sent: 0,
         packets_sent: 0,
         packets_lost: 0,
         mtu: MTU,
@@ -185,27 +190,28 @@ fn batches_through(lanes: u32, batch: usize, limit_rate: u64) -> usize {
     for number in 0..lanes {
         schedule.offer(LaneId(number), LaneClass::Bulk, batch);
     }
-    let (mut through, mut unacknowledged) = (0, 0);
+    let (mut through, mut unacknowledged) = (0, VecDeque::new());
     for _ in 0..100_000 {
         backlog.handle_path(&view);
         schedule.set_pace(backlog.pace());
         match schedule.poll_chunk(backlog.room()) {
             Some(chunk) => {
-                backlog.handle_written(chunk.len);
+                backlog.handle_written(LaneClass::Bulk, chunk.len);
+                view.sent += chunk.len as u64;
                 if chunk.last {
-                    backlog.handle_finished(batch as u64);
-                    unacknowledged += 1;
+                    unacknowledged.push_back(backlog.handle_finished(LaneClass::Bulk));
                     schedule.offer(chunk.lane, LaneClass::Bulk, batch);
                 }
                 // Nor does everything that is on offer go into the connection for that.
                 let chunk_max = backlog.pace().chunk_len_max as u64;
-                assert!(backlog.outstanding <= backlog.limit.max(batch as u64) + chunk_max);
+                assert!(backlog.counted() <= backlog.limit + chunk_max);
             }
-            None if unacknowledged == 0 => break,
             None => {
-                unacknowledged -= 1;
+                let Some(written) = unacknowledged.pop_front() else {
+                    break;
+                };
                 through += 1;
-                backlog.handle_delivered(batch as u64);
+                backlog.handle_delivered(written);
             }
         }
     }
@@ -220,4 +226,48 @@ fn batches_larger_than_the_path_leave_all_the_same() {
 #[test]
 fn many_lanes_do_not_stop_each_other_half_way() {
     assert!(batches_through(300, 64 * 1024, 1_000_000) > 100);
+}
+
+#[test]
+fn what_was_begun_while_the_path_was_larger_is_finished() {
+    let mut view = PathView {
+        rtt: Duration::from_millis(100),
+        window: 4 << 20,
+        rate: None,
+        sent: 0,
+        packets_sent: 0,
+        packets_lost: 0,
+        mtu: MTU,
+    };
+    let (mut schedule, mut backlog) = (Schedule::new(), Backlog::new());
+    for (number, class) in LaneClass::ALL.iter().enumerate() {
+        schedule.offer(LaneId(number as u32), *class, 1 << 20);
+    }
+    let (mut left, mut unacknowledged) = (3, VecDeque::new());
+    for step in 0..20_000 {
+        backlog.handle_path(&view);
+        schedule.set_pace(backlog.pace());
+        match schedule.poll_chunk(backlog.room()) {
+            Some(chunk) => {
+                let class = LaneClass::ALL[chunk.lane.0 as usize];
+                backlog.handle_written(class, chunk.len);
+                view.sent += chunk.len as u64;
+                if chunk.last {
+                    unacknowledged.push_back(backlog.handle_finished(class));
+                }
+            }
+            None => {
+                let Some(written) = unacknowledged.pop_front() else {
+                    break;
+                };
+                backlog.handle_delivered(written);
+                left -= 1;
+            }
+        }
+        // All three have begun.
+        if step == 100 {
+            view.window = 3000;
+        }
+    }
+    assert_eq!((left, backlog.outstanding, backlog.arrived), (0, 0, 0));
 }

@@ -80,13 +80,15 @@ pub fn batch_len_max(rate: Option<u64>, ratio: u64) -> usize {
     bytes(BATCH.as_millis()).clamp(least, BATCH_LEN_MAX)
 }
 
-/// Priority of the stream of a batch: classes apart, and within a class the older batch before the newer, so that
-/// batches finish one after the other. `number` counts the batches of a connection and may wrap.
+/// Priority of the stream of a batch: live apart, and otherwise the older batch before the newer, so that batches finish
+/// one after the other. `number` counts the batches of a connection and may wrap.
+///
+/// Normal and bulk are not told apart here: the schedule has decided what each of them may write, and what is written
+/// would wait behind the other class for as long as that has anything to send.
 pub fn stream_priority(class: LaneClass, number: u32) -> i32 {
     let class = match class {
-        LaneClass::Live => 2,
-        LaneClass::Normal => 1,
-        LaneClass::Bulk => 0,
+        LaneClass::Live => 1,
+        LaneClass::Normal | LaneClass::Bulk => 0,
     };
     (class << CLASS_BITS) + ((1 << CLASS_BITS) - 1 - (number % (1 << CLASS_BITS)) as i32)
 }
@@ -105,12 +107,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_older_batch_goes_first_but_never_before_a_higher_class() {
+    fn the_older_batch_goes_first_but_never_before_a_live_one() {
         let [live, normal, bulk] = [LaneClass::Live, LaneClass::Normal, LaneClass::Bulk];
         assert!(stream_priority(bulk, 1) > stream_priority(bulk, 2));
+        assert!(stream_priority(bulk, 1) > stream_priority(normal, 2));
         for number in [0, 1, u32::MAX / 2, u32::MAX] {
             assert!(stream_priority(live, u32::MAX) > stream_priority(normal, number));
-            assert!(stream_priority(normal, number) > stream_priority(bulk, 0));
+            assert!(stream_priority(live, u32::MAX) > stream_priority(bulk, number));
             assert!(stream_priority(bulk, number) >= 0);
             assert!(stream_priority(live, number) < i32::MAX);
         }

@@ -1,9 +1,9 @@
 //! The way out for batches: one task a session writes them all, chunk by chunk, in the order that
 //! [`Schedule`] decides and no more than [`Backlog`] has room for.
 //!
-//! Within quinn the class of a batch is the priority of its stream, so what live lanes write passes
-//! whatever else waits there, and batches of a class finish in the order in which they were begun; between
-//! lanes that take turns by weight the schedule decides, at the last moment.
+//! Within quinn each batch's stream has a priority, so that what live lanes write passes whatever else waits there, and
+//! other batches finish in the order in which they were begun; between classes and lanes that take turns by weight the
+//! schedule decides, at the last moment.
 
 use std::collections::HashMap;
 use std::pin::Pin;

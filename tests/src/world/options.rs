@@ -210,6 +210,10 @@ impl Options {
         options.leave_out_the_impossible();
         // Drawn last, and not one of all, so that older seeds are still the same worlds.
         if sole && !work_queue && rng.random_ratio(1, 4) {
+            // What a run covered before the loss was noticed, only the bridge knows until that is durable, and
+            // its store until the hole is filled.
+            let forgets = |fault: &Fault| matches!(fault, Fault::BridgeCrash | Fault::StoreDeleted);
+            options.faults.retain(|fault| !forgets(fault));
             options.faults.push(Fault::TargetRolledBack);
         }
         options

@@ -44,6 +44,11 @@ fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned 
     }
 }
 
+/// A look with the checkpoint of source position 20 at target sequence 8, after a start.
+fn behind(facts: TargetFacts, sole: bool, window: bool) -> Reconciler {
+    Reconciler::new(facts, Some(checkpoint(20, 8)), Since::Start, sole, window)
+}
+
 fn found_out(step: Step) -> Applied {
     match step {
         Step::Done { applied, .. } => applied,
@@ -53,13 +58,7 @@ fn found_out(step: Step) -> Applied {
 
 #[test]
 fn a_current_checkpoint_needs_no_look() {
-    let mut r = Reconciler::new(
-        facts(1, 8, true),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        true,
-        false,
-    );
+    let mut r = behind(facts(1, 8, true), true, false);
     let got = found_out(r.start());
     assert_eq!(
         (got.at, got.epoch, got.skip),
@@ -69,13 +68,7 @@ fn a_current_checkpoint_needs_no_look() {
 
 #[test]
 fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
-    let mut r = Reconciler::new(
-        facts(1, 10, true),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        true,
-        false,
-    );
+    let mut r = behind(facts(1, 10, true), true, false);
     assert_eq!(
         r.start(),
         Step::Scan {
@@ -93,13 +86,7 @@ fn a_trailing_checkpoint_is_brought_forward_by_evidence() {
 
 #[test]
 fn a_sole_writer_counts_what_was_consumed() {
-    let mut r = Reconciler::new(
-        facts(12, 11, false),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        true,
-        false,
-    );
+    let mut r = behind(facts(12, 11, false), true, false);
     let got = found_out(r.start());
     assert_eq!(
         (got.at, got.target_seq, got.skip),
@@ -128,21 +115,9 @@ fn what_the_server_writes_itself_is_not_counted_as_a_record() {
 
 #[test]
 fn a_shared_work_queue_proves_nothing() {
-    let mut r = Reconciler::new(
-        facts(12, 11, false),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        false,
-        false,
-    );
+    let mut r = behind(facts(12, 11, false), false, false);
     assert_eq!(r.start(), Step::Unknowable);
-    let mut r = Reconciler::new(
-        facts(12, 11, false),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        false,
-        true,
-    );
+    let mut r = behind(facts(12, 11, false), false, true);
     assert_eq!(found_out(r.start()).skip, 0);
 }
 
@@ -159,13 +134,7 @@ fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
         through: None,
     };
     let start = || {
-        let mut r = Reconciler::new(
-            facts(1, 10, true),
-            Some(checkpoint(20, 8)),
-            Since::Start,
-            false,
-            false,
-        );
+        let mut r = behind(facts(1, 10, true), false, false);
         assert_eq!(r.start(), confirm);
         r
     };
@@ -194,13 +163,7 @@ fn a_shared_target_that_went_back_is_known_by_what_stands_in_our_place() {
 
 #[test]
 fn a_target_that_went_back_is_searched_whole() {
-    let mut r = Reconciler::new(
-        facts(1, 5, true),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        true,
-        false,
-    );
+    let mut r = behind(facts(1, 5, true), true, false);
     assert_eq!(
         r.start(),
         Step::Scan {
@@ -230,13 +193,7 @@ fn an_empty_target_is_fresh_and_a_lost_store_on_a_work_queue_is_not_guessed() {
 
 #[test]
 fn foreign_records_in_a_sole_writers_target_are_reported() {
-    let mut r = Reconciler::new(
-        facts(1, 10, true),
-        Some(checkpoint(20, 8)),
-        Since::Start,
-        true,
-        false,
-    );
+    let mut r = behind(facts(1, 10, true), true, false);
     let step = r.handle_scanned(found(21, 9, 1, 0));
     assert!(matches!(
         step,

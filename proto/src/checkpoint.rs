@@ -11,19 +11,19 @@
 //! source  "CWSC" u8 version  u32 epoch  u64 created_ns  u64 watermark.seq  u64 watermark.stored_at
 //!                u64 first   u8 flags (1 first is known, 2 paused, 4 sought)            u32 crc
 //! target  "CWTC" u8 version  u32 epoch  u64 at.seq  u64 at.stored_at  u64 target_seq
-//!                u64 created_ns  u8 flags (1 foreign records seen, 2 target_seq shown)  u32 crc
+//!                u64 created_ns  u64 passed (from version 2)
+//!                u8 flags (1 foreign records seen, 2 target_seq shown)                  u32 crc
 //! ```
-//! Numbers are big-endian.
+//! Numbers are big-endian. A source's value has version 1, a target's version 2.
 
 use crate::id::{Epoch, Position, SourceSeq, StoredAt, TargetSeq};
 
 const SOURCE_MAGIC: &[u8; 4] = b"CWSC";
 const TARGET_MAGIC: &[u8; 4] = b"CWTC";
-const VERSION: u8 = 1;
+const SOURCE_VERSION: u8 = 1;
+const TARGET_VERSION: u8 = 2;
 const HEAD_LEN: usize = 5;
 const CRC_LEN: usize = 4;
-/// Both bodies: an epoch, four numbers, the flags.
-const BODY_LEN: usize = 4 + 4 * 8 + 1;
 
 const FIRST_KNOWN: u8 = 1;
 const PAUSED: u8 = 2;
@@ -62,6 +62,9 @@ pub struct TargetCheckpoint {
     pub target_seq: TargetSeq,
     /// Whether this route's own record stands at `target_seq`, as far as nobody removed it.
     pub target_seq_shown: bool,
+    /// Up to here nothing of this route stands behind `target_seq`: what others wrote there need not be
+    /// looked at again. Never before `target_seq`.
+    pub passed: TargetSeq,
     /// Creation time of the target stream, in nanoseconds since the Unix epoch.
     pub target_created_ns: u64,
     /// Whether records of somebody else were found where the route should write alone.
@@ -91,7 +94,7 @@ pub enum CorruptValue {
 impl SourceCheckpoint {
     /// The durable form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut value = begin(SOURCE_MAGIC);
+        let mut value = begin(SOURCE_MAGIC, SOURCE_VERSION);
         value.extend(self.epoch.0.to_be_bytes());
         value.extend(self.stream_created_ns.to_be_bytes());
         value.extend(self.watermark.seq.0.to_be_bytes());
@@ -114,7 +117,7 @@ impl SourceCheckpoint {
     }
 
     fn decode_v1(body: &[u8]) -> Result<Self, CorruptValue> {
-        let mut fields = Fields::new(body)?;
+        let mut fields = Fields::of(body, 4)?;
         let epoch = Epoch(fields.u32());
         let stream_created_ns = fields.u64();
         let watermark = fields.position();
@@ -137,14 +140,20 @@ impl TargetCheckpoint {
         self.source_epoch == Epoch(0) && self.at == Position::default()
     }
 
+    /// Whether this target never held anything of the route that counts: all it says is what was passed.
+    pub fn is_fresh(&self) -> bool {
+        self.says_nothing() && self.target_seq == TargetSeq(0)
+    }
+
     /// The durable form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut value = begin(TARGET_MAGIC);
+        let mut value = begin(TARGET_MAGIC, TARGET_VERSION);
         value.extend(self.source_epoch.0.to_be_bytes());
         value.extend(self.at.seq.0.to_be_bytes());
         value.extend(self.at.stored_at.0.to_be_bytes());
         value.extend(self.target_seq.0.to_be_bytes());
         value.extend(self.target_created_ns.to_be_bytes());
+        value.extend(self.passed.0.to_be_bytes());
         value.push(
             flag(self.foreign_seen, FOREIGN_SEEN) | flag(self.target_seq_shown, TARGET_SEQ_SHOWN),
         );
@@ -154,23 +163,28 @@ impl TargetCheckpoint {
     /// Reads the durable form.
     pub fn decode(value: &[u8]) -> Result<Self, CorruptValue> {
         match open(value, TARGET_MAGIC)? {
-            (1, body) => Self::decode_v1(body),
+            (1, body) => Self::read(Fields::of(body, 4)?, 1),
+            (2, body) => Self::read(Fields::of(body, 5)?, 2),
             (version, _) => Err(CorruptValue::Version(version)),
         }
     }
 
-    fn decode_v1(body: &[u8]) -> Result<Self, CorruptValue> {
-        let mut fields = Fields::new(body)?;
+    fn read(mut fields: Fields<'_>, version: u8) -> Result<Self, CorruptValue> {
         let source_epoch = Epoch(fields.u32());
         let at = fields.position();
         let target_seq = TargetSeq(fields.u64());
         let target_created_ns = fields.u64();
+        let passed = match version {
+            1 => target_seq,
+            _ => TargetSeq(fields.u64()).max(target_seq),
+        };
         let flags = fields.flags(FOREIGN_SEEN | TARGET_SEQ_SHOWN)?;
         Ok(Self {
             source_epoch,
             at,
             target_seq,
             target_seq_shown: flags & TARGET_SEQ_SHOWN != 0,
+            passed,
             target_created_ns,
             foreign_seen: flags & FOREIGN_SEEN != 0,
         })
@@ -181,9 +195,9 @@ fn flag(is_set: bool, flag: u8) -> u8 {
     if is_set { flag } else { 0 }
 }
 
-pub(crate) fn begin(magic: &[u8; 4]) -> Vec<u8> {
+pub(crate) fn begin(magic: &[u8; 4], version: u8) -> Vec<u8> {
     let mut value = magic.to_vec();
-    value.push(VERSION);
+    value.push(version);
     value
 }
 
@@ -211,8 +225,9 @@ pub(crate) fn open<'a>(value: &'a [u8], magic: &[u8; 4]) -> Result<(u8, &'a [u8]
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn new(body: &'a [u8]) -> Result<Self, CorruptValue> {
-        if body.len() != BODY_LEN {
+    /// A body of an epoch, so many numbers, and the flags.
+    fn of(body: &'a [u8], numbers: usize) -> Result<Self, CorruptValue> {
+        if body.len() != 4 + numbers * 8 + 1 {
             return Err(CorruptValue::Length(HEAD_LEN + body.len() + CRC_LEN));
         }
         Ok(Self(body))

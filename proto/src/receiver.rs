@@ -15,6 +15,7 @@
 
 mod lane;
 mod link;
+mod look;
 mod settle;
 mod target;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::lane::InLane;
+use self::look::Freshness;
 use crate::batch::PlainBatch;
 use crate::checkpoint::TargetCheckpoint;
 use crate::codec::BatchHead;
@@ -41,10 +43,6 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A connection that is back so soon is not worth telling the source of: it would only flap.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
-
-/// After so long without a run the target is looked at before the next: it may have gone back (restored, or made anew)
-/// while its server's connection stood. Runs that follow each other show that by themselves.
-const QUIET_MIN: Duration = Duration::from_secs(1);
 
 /// What a receiver must know of its route.
 #[derive(Debug, Clone)]
@@ -65,6 +63,9 @@ pub struct ReceiverConfig {
     pub run_records_max: u32,
     /// Plain bytes in a run after which it is long enough.
     pub run_len_max: usize,
+    /// How often the target is looked at without a run: so that one which is gone shows before it is needed, and what
+    /// others write there is passed by little and little, instead of being read by the process that starts next.
+    pub rest_max: Duration,
 }
 
 /// What the driver is to do next.
@@ -148,10 +149,7 @@ pub struct Receiver {
     target_last: TargetSeq,
     /// What was sent to the target since it was last known.
     since: Since,
-    /// Until when the last look or run says what the target is; `None`: it is looked at before the next run.
-    fresh_until: Option<Duration>,
-    /// It is being looked at for that reason alone.
-    looking: bool,
+    fresh: Freshness,
     opening: Option<Open>,
     lane: Option<InLane>,
     follows: Option<SourceSeq>,
@@ -195,8 +193,7 @@ impl Receiver {
             applied: Applied::default(),
             target_last: TargetSeq(0),
             since: Since::Start,
-            fresh_until: None,
-            looking: false,
+            fresh: Freshness::default(),
             opening: None,
             lane: None,
             follows: None,
@@ -264,7 +261,7 @@ impl Receiver {
         match self.phase {
             Phase::Disconnected { stall_at } => stall_at,
             Phase::Down { retry_at, .. } => retry_at,
-            Phase::Ready => self.fresh_until,
+            Phase::Ready => self.fresh.timeout(),
             _ => None,
         }
     }
@@ -288,7 +285,8 @@ impl Receiver {
 
     /// Whether the lane is open and the target is known.
     pub fn is_flowing(&self) -> bool {
-        let goes_on = matches!(self.phase, Phase::Ready | Phase::Publishing(_)) || self.looking;
+        let goes_on =
+            matches!(self.phase, Phase::Ready | Phase::Publishing(_)) || self.fresh.looking;
         self.lane.is_some() && goes_on
     }
 

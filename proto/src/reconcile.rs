@@ -69,6 +69,21 @@ pub struct Applied {
     pub target_seq_shown: bool,
     /// Records behind `at`, in source order, that are stored although their names are not known.
     pub skip: u64,
+    /// Up to here only others wrote behind `target_seq`; before it where that is not known.
+    pub passed: TargetSeq,
+}
+
+impl Applied {
+    /// Behind what is known nothing of the route stands up to the target's `last` sequence. Where nothing is known, the
+    /// first record of the route will take a sequence behind that one.
+    fn nothing_behind(self, last: TargetSeq) -> Self {
+        let target_seq = self.at.map_or(last, |_| self.target_seq);
+        Self {
+            target_seq,
+            passed: last,
+            ..self
+        }
+    }
 }
 
 /// The next question to the target, or the answer.
@@ -133,11 +148,17 @@ impl Reconciler {
         window_suffices: bool,
     ) -> Self {
         let at = checkpoint.map_or(SourceSeq(0), |known| known.at.seq);
-        let behind = |known: &TargetCheckpoint| {
-            known.target_created_ns != facts.created_ns || known.target_seq > facts.last_seq
-        };
-        let went_back = checkpoint.as_ref().is_some_and(behind);
-        let known = if went_back { None } else { checkpoint };
+        let another = |known: &TargetCheckpoint| known.target_created_ns != facts.created_ns;
+        let behind = |known: &TargetCheckpoint| another(known) || known.target_seq > facts.last_seq;
+        let went_back = checkpoint.is_some_and(|known| !known.is_fresh() && behind(&known));
+        // What others wrote was lost, and its places were given out anew, or to a run of ours.
+        let fell = since == Since::Run { fell: true };
+        let holds = |passed: &TargetSeq| *passed <= facts.last_seq && !fell;
+        let known = checkpoint.filter(|known| !behind(known));
+        let known = known.map(|known| TargetCheckpoint {
+            passed: Some(known.passed).filter(holds).unwrap_or(known.target_seq),
+            ..known
+        });
         Self {
             facts,
             known,
@@ -193,16 +214,13 @@ impl Reconciler {
         let others = self.since == Since::Nothing && !self.counts_prove() && !self.went_back;
         let behind = match &self.known {
             // What came behind is not ours.
-            Some(known) if known.target_seq == last || others => {
-                return self.done(applied(known), false);
+            Some(known) if known.passed == last || others => {
+                let known = applied(known);
+                return self.done(known.nothing_behind(last), false);
             }
-            Some(known) => known.target_seq,
+            Some(known) => known.passed,
             None if last == TargetSeq(0) || others => {
-                let nothing = Applied {
-                    target_seq: last,
-                    ..Applied::default()
-                };
-                return self.done(nothing, false);
+                return self.done(Applied::default().nothing_behind(last), false);
             }
             None => TargetSeq(0),
         };
@@ -269,7 +287,7 @@ impl Reconciler {
                 at: Some(found.source),
                 target_seq: found.target_seq,
                 target_seq_shown: true,
-                skip: 0,
+                ..Applied::default()
             }),
             None => known.filter(|known| known.at.is_some()),
         };
@@ -294,12 +312,17 @@ impl Reconciler {
                 ..anchor
             },
             // Behind the anchor are records of others.
-            Some(anchor) if proven || scanned.unseen_behind == 0 => anchor,
-            // Nothing of ours is there. A stream that keeps its newest records would show it.
-            None if proven || self.went_back || self.nothing_ever_left(&scanned) => Applied {
-                target_seq,
-                ..Applied::default()
-            },
+            Some(anchor) if proven || scanned.unseen_behind == 0 => {
+                anchor.nothing_behind(target_seq)
+            }
+            // Nothing of ours is there. A stream that keeps its newest records would show it, and this process would know.
+            None if proven
+                || self.went_back
+                || self.since == Since::Nothing
+                || self.nothing_ever_left(&scanned) =>
+            {
+                Applied::default().nothing_behind(target_seq)
+            }
             _ => return Step::Unknowable,
         };
         self.done(applied, scanned.foreign > 0)
@@ -325,6 +348,7 @@ fn applied(known: &TargetCheckpoint) -> Applied {
         at: (!known.says_nothing()).then_some(known.at),
         target_seq: known.target_seq,
         target_seq_shown: known.target_seq_shown,
+        passed: known.passed,
         skip: 0,
     }
 }

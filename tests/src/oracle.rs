@@ -234,6 +234,15 @@ impl Oracle {
                 "I6: route {route} keeps target sequence {said} of {last}"
             ));
         }
+        let passed = saved.target_seq.0 + 1..=saved.passed.0;
+        let own = |seq: &&u64| passed.contains(seq);
+        if !passed.is_empty()
+            && let Some(seq) = self.books[route].accepted.values().find(own)
+        {
+            self.fail(format!(
+                "I6: route {route} passes its own record, target sequence {seq}: {saved:?}"
+            ));
+        }
         if let Some(before) = before
             && (saved.source_epoch, saved.at.seq) < (before.source_epoch, before.at.seq)
             && saved.source_epoch.0 != 0

@@ -14,6 +14,7 @@ use causeway_proto::lanes::BATCH_LEN_MAX;
 use causeway_proto::receiver::{Receiver, ReceiverConfig};
 use causeway_proto::residency::ResidencyPolicy;
 use causeway_proto::sender::{Sender, SenderConfig};
+use rand::Rng as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -38,6 +39,8 @@ const DECODED_MAX: usize = 4 << 20;
 /// A run as long as this keeps a fast target busy between two answers.
 const RUN_RECORDS: u32 = 8192;
 const RUN_LEN: usize = 2 << 20;
+/// How long a target is not looked at, drawn for each route: a thousand routes do not ask at once.
+const REST_MAX: std::ops::Range<Duration> = Duration::from_secs(60)..Duration::from_secs(90);
 
 /// A route that was never read: the first incarnation.
 const FRESH: SourceCheckpoint = SourceCheckpoint {
@@ -184,6 +187,7 @@ impl Builder<'_> {
             decoded_max: DECODED_MAX,
             run_records_max: RUN_RECORDS,
             run_len_max: RUN_LEN,
+            rest_max: rand::rng().random_range(REST_MAX),
         };
         let (region, stream) = (route.from.as_str(), route.stream.as_str());
         legs.inbound.push(InboundLeg {

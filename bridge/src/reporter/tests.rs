@@ -203,6 +203,7 @@ async fn the_target_side_names_the_first_thing_that_is_missing_too() {
             decoded_max: 1 << 20,
             run_records_max: 100,
             run_len_max: 1 << 20,
+            rest_max: Duration::from_secs(60),
         },
         None,
     );

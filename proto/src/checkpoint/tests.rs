@@ -21,6 +21,7 @@ const TARGET: TargetCheckpoint = TargetCheckpoint {
     },
     target_seq: TargetSeq(9),
     target_seq_shown: false,
+    passed: TargetSeq(11),
     target_created_ns: 10,
     foreign_seen: true,
 };
@@ -48,17 +49,36 @@ fn bytes_that_may_never_change() {
     );
     let target = concat!(
         "43575443",         // CWTC
-        "01",               // version
+        "02",               // version
         "00000003",         // epoch
         "0000000000000007", // at: sequence
         "0000000000000008", // at: stored at
         "0000000000000009", // target_seq
         "000000000000000a", // created
+        "000000000000000b", // passed
         "01",               // foreign records seen
-        "8d04ea11",         // CRC32
+        "a3d6701b",         // CRC32
     );
     assert_eq!(hex(&SOURCE.encode()), source);
     assert_eq!(hex(&TARGET.encode()), target);
+}
+
+#[test]
+fn a_target_of_version_1_had_nothing_passed() {
+    let value = [
+        &b"CWTC\x01\0\0\0\x03"[..],
+        &7_u64.to_be_bytes(),
+        &8_u64.to_be_bytes(),
+        &9_u64.to_be_bytes(),
+        &10_u64.to_be_bytes(),
+        &[1],
+        &[0x8d, 0x04, 0xea, 0x11], // as the release before wrote it
+    ];
+    let passed = TargetSeq(9);
+    assert_eq!(
+        TargetCheckpoint::decode(&value.concat()),
+        Ok(TargetCheckpoint { passed, ..TARGET })
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::checkpoint::{CorruptValue, begin, open, seal};
 
 const MAGIC: &[u8; 4] = b"CWMU";
+const VERSION: u8 = 1;
 const BODY_LEN: usize = 16;
 
 /// What is remembered of a month. Durable as
@@ -29,7 +30,7 @@ pub struct Usage {
 impl Usage {
     /// The durable form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut value = begin(MAGIC);
+        let mut value = begin(MAGIC, VERSION);
         value.extend(self.bytes.to_be_bytes());
         value.extend(self.looked_at.as_secs().to_be_bytes());
         seal(value)
@@ -38,7 +39,7 @@ impl Usage {
     /// Reads the durable form.
     pub fn decode(value: &[u8]) -> Result<Self, CorruptValue> {
         let body = match open(value, MAGIC)? {
-            (1, body) => body,
+            (VERSION, body) => body,
             (version, _) => return Err(CorruptValue::Version(version)),
         };
         let Some((bytes, looked_at)) = body

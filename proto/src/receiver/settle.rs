@@ -179,6 +179,7 @@ impl Receiver {
             self.target_last = last_seq;
             self.applied.target_seq = last_seq;
             self.applied.target_seq_shown = true;
+            self.applied.passed = last_seq;
         }
         if let Some(position) = run.position(result.stored - 1) {
             self.applied.at = Some(position);
@@ -238,21 +239,27 @@ impl Receiver {
         let Some(facts) = self.facts else {
             return;
         };
-        let at = match self.applied.at {
+        let is_fresh = self.checkpoint.is_none_or(|known| known.is_fresh());
+        let target_seq = match self.applied.at {
             // There is nothing to say, and nothing to take back.
-            None if self.checkpoint.is_none() => return,
-            at => at.unwrap_or_default(),
+            None if is_fresh && self.applied.passed == TargetSeq(0) => return,
+            None if is_fresh => TargetSeq(0),
+            // Each record that is stored and not yet passed took one sequence behind that of `at`.
+            _ => TargetSeq(self.applied.target_seq.0 - self.applied.skip),
         };
-        // Each record that is stored and not yet passed took one sequence behind that of `at`.
-        let target_seq = TargetSeq(self.applied.target_seq.0 - self.applied.skip);
-        self.checkpoint = Some(TargetCheckpoint {
+        let checkpoint = Some(TargetCheckpoint {
             source_epoch: self.applied.epoch,
-            at,
+            at: self.applied.at.unwrap_or_default(),
             target_seq,
             target_seq_shown: self.applied.target_seq_shown,
+            passed: self.applied.passed.max(target_seq),
             target_created_ns: facts.created_ns,
             foreign_seen: self.foreign_seen,
         });
+        if checkpoint == self.checkpoint && !now {
+            return;
+        }
+        self.checkpoint = checkpoint;
         self.save_due = Some(now || self.save_due == Some(true));
     }
 }

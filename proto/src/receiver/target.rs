@@ -26,7 +26,7 @@ impl Receiver {
     /// The target cannot be used now. A run under way is lost with it.
     pub fn handle_target_down(&mut self, stalled: Stalled, now: Duration) {
         self.drop_run();
-        self.looking = false;
+        self.fresh.looking = false;
         self.stall(stalled);
         self.phase = Phase::Down {
             asked: false,
@@ -43,7 +43,7 @@ impl Receiver {
         self.phase = Phase::Disconnected {
             stall_at: Some(now + RECONNECT_MAX),
         };
-        self.looking = false;
+        self.fresh.looking = false;
         self.forget_orphans();
     }
 
@@ -79,7 +79,7 @@ impl Receiver {
             self.settle_stored(&run, &result);
             self.retry = RETRY_MIN;
         }
-        self.fresh_until = Some(now + QUIET_MIN);
+        self.fresh.heard(now, self.config.rest_max);
         if let RunEnd::Complete | RunEnd::Rejected { .. } | RunEnd::Expired = result.end {
             self.since = Since::Nothing;
         }
@@ -120,21 +120,6 @@ impl Receiver {
         self.handle_target_down(stalled, now);
     }
 
-    /// Whether a record waits for a target that was not heard of for a while.
-    pub(super) fn must_look(&self) -> bool {
-        let waits = |retained: &Retained| retained.done < retained.batch.record_count;
-        self.fresh_until.is_none() && self.retained.iter().any(waits)
-    }
-
-    pub(super) fn look(&mut self) -> Option<Action> {
-        self.looking = true;
-        self.phase = Phase::Down {
-            asked: true,
-            retry_at: None,
-        };
-        Some(Action::Describe)
-    }
-
     /// A checkpoint asked for with `now` is durable.
     pub fn handle_saved(&mut self) {
         self.saving = false;
@@ -143,9 +128,7 @@ impl Receiver {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Duration) {
         match &mut self.phase {
-            Phase::Ready if self.fresh_until.is_some_and(|until| until <= now) => {
-                self.fresh_until = None;
-            }
+            Phase::Ready => self.fresh.handle_timeout(now),
             Phase::Disconnected { stall_at } if stall_at.is_some_and(|at| at <= now) => {
                 *stall_at = None;
                 self.stall(Stalled {
@@ -200,6 +183,10 @@ impl Receiver {
                 if went_back {
                     self.out.push_back(Action::Report(Report::TargetWentBack));
                 }
+                // Records of ours may come where others' were passed: a new process must not pass them as well.
+                let lowered = self
+                    .checkpoint
+                    .is_some_and(|known| known.passed > self.target_last);
                 self.reopen_elsewhere(&applied, went_back);
                 if foreign_seen && !self.foreign_seen {
                     self.foreign_seen = true;
@@ -208,12 +195,12 @@ impl Receiver {
                 self.adopt(applied);
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
-                self.looking = false;
+                self.fresh.looking = false;
                 let fell = self.since == Since::Run { fell: true };
                 self.since = Since::Nothing;
-                self.fresh_until = Some(now + QUIET_MIN);
+                self.fresh.heard(now, self.config.rest_max);
                 self.clear_stall();
-                if went_back || fell {
+                if went_back || fell || lowered {
                     self.save_before_going_on(); // a new process must not take what covers a hole for proof
                 } else {
                     self.save(false);
@@ -244,6 +231,7 @@ impl Receiver {
             let done = Step::Done {
                 applied: Applied {
                     target_seq: facts.last_seq,
+                    passed: facts.last_seq, // decided once, not at each look
                     ..Applied::default()
                 },
                 went_back: false,
@@ -251,7 +239,7 @@ impl Receiver {
             };
             return self.conclude(done, now);
         }
-        self.looking = false;
+        self.fresh.looking = false;
         self.unknowable_epoch = self.unknowable_epoch.or(self.asked_epoch);
         if let Phase::Reconciling { step, .. } = &mut self.phase {
             *step = Step::Unknowable;
@@ -262,17 +250,6 @@ impl Receiver {
             reason: StallReason::TargetUnfit,
             detail: detail.to_owned(),
         });
-    }
-
-    /// What cannot be known is looked at again for each lane that the source opens.
-    pub(super) fn look_again(&mut self) {
-        if let Phase::Reconciling {
-            step: Step::Unknowable,
-            ..
-        } = self.phase
-        {
-            self.handle_connected();
-        }
     }
 
     /// Records on the way build on what the target lost, or the source was told another resume point:
@@ -299,6 +276,7 @@ impl Receiver {
         }
         self.applied.target_seq = applied.target_seq;
         self.applied.target_seq_shown = applied.target_seq_shown;
+        self.applied.passed = applied.passed;
         self.applied.skip = applied.skip;
         let Some(at) = applied.at else { return };
         if let Some(stored) = self.stored_through(at) {

@@ -21,6 +21,7 @@ fn receiver() -> Receiver {
         decoded_max: 1000,
         run_records_max: 10,
         run_len_max: 1000,
+        rest_max: SECOND * 60,
     };
     Receiver::new(config, None)
 }
@@ -113,7 +114,7 @@ fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
     assert!(matches!(actions(&mut receiver)[..], [Action::Describe, ..]));
     receiver.handle_target_up(facts(103, 102), Duration::ZERO);
     let said = actions(&mut receiver);
-    let [Action::Send(Frame::Resume(resume))] = &said[..] else {
+    let [Action::Save { .. }, Action::Send(Frame::Resume(resume))] = &said[..] else {
         panic!("{said:?}");
     };
     assert_eq!((resume.epoch, resume.after), (Epoch(0), None));
@@ -149,6 +150,113 @@ fn a_record_after_a_pause_waits_for_a_look_at_the_target() {
     let [.., Action::Publish(_)] = &actions(&mut receiver)[..] else {
         panic!("it is as it was");
     };
+}
+
+#[test]
+fn an_idle_target_is_looked_at_and_what_others_wrote_there_is_passed() {
+    let mut receiver = receiver();
+    receiver.config.sole = false;
+    receiver.handle_connected();
+    actions(&mut receiver);
+    receiver.handle_target_up(facts(1, 0), Duration::ZERO);
+    let saved = |actions: &[Action]| match actions {
+        [
+            Action::Save {
+                checkpoint,
+                now: false,
+            },
+        ] => Some((
+            checkpoint.at.seq.0,
+            checkpoint.target_seq.0,
+            checkpoint.passed.0,
+        )),
+        [] => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(saved(&actions(&mut receiver)), None);
+    let mut look = |at: Duration, last| {
+        while let Some(due) = receiver.poll_timeout() {
+            assert!(due <= at);
+            receiver.handle_timeout(due);
+            if let [Action::Describe] = actions(&mut receiver)[..] {
+                break;
+            }
+        }
+        receiver.handle_target_up(facts(1, last), at);
+        saved(&actions(&mut receiver))
+    };
+    assert_eq!(look(SECOND * 60, 500), Some((0, 0, 500)));
+    assert_eq!(look(SECOND * 120, 500), None); // nothing new
+    assert_eq!(look(SECOND * 180, 900), Some((0, 0, 900)));
+}
+
+/// Describes the target whenever that is asked for, until the time is over.
+fn rest(receiver: &mut Receiver, until: Duration, facts: TargetFacts) -> Vec<Action> {
+    let mut asked = Vec::new();
+    while let Some(due) = receiver.poll_timeout().filter(|due| *due <= until) {
+        receiver.handle_timeout(due);
+        while let Some(action) = receiver.poll_action() {
+            match action {
+                Action::Describe => receiver.handle_target_up(facts, due),
+                other => asked.push(other),
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn what_an_operator_decided_outlasts_an_idle_look() {
+    let mut receiver = receiver();
+    receiver.handle_open(open(3));
+    connect(&mut receiver, facts(101, 100)); // all consumed
+    assert_eq!(
+        told(&actions(&mut receiver)),
+        Some(StallReason::TargetUnfit)
+    );
+    receiver.handle_open(open(4));
+    actions(&mut receiver);
+    receiver.handle_target_up(facts(101, 100), Duration::ZERO);
+    let said = actions(&mut receiver);
+    let [
+        Action::Save { checkpoint, .. },
+        Action::Send(Frame::Resume(_)),
+    ] = &said[..]
+    else {
+        panic!("{said:?}");
+    };
+    // Nothing comes, and somebody else's record goes: the route waits for its first, and so does a new process.
+    assert!(rest(&mut receiver, SECOND * 300, facts(101, 100)).is_empty());
+    let saved = rest(&mut receiver, SECOND * 600, facts(102, 101));
+    assert!(receiver.stalled().is_none(), "{saved:?}");
+    let mut after = Receiver::new(receiver.config.clone(), Some(*checkpoint));
+    connect(&mut after, facts(101, 100));
+    assert!(actions(&mut after).is_empty());
+    assert!(after.stalled().is_none());
+}
+
+#[test]
+fn fewer_records_of_others_are_durable_before_ours_take_their_places() {
+    let mut receiver = receiver();
+    receiver.config.sole = false;
+    receiver.handle_connected();
+    actions(&mut receiver);
+    receiver.handle_target_up(facts(1, 100), Duration::ZERO);
+    let Some(Action::Scan { .. }) = receiver.poll_action() else {
+        panic!("nothing is known");
+    };
+    let others = Scanned {
+        foreign: 100,
+        ..Scanned::default()
+    };
+    receiver.handle_scanned(others, Duration::ZERO);
+    let saves = |actions: &[Action]| match actions {
+        [.., Action::Save { checkpoint, now }] => (checkpoint.passed.0, *now),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(saves(&actions(&mut receiver)), (100, false));
+    let lost = rest(&mut receiver, SECOND * 60, facts(1, 50));
+    assert_eq!(saves(&lost), (50, true));
 }
 
 /// A batch of one record has been decoded.

@@ -26,6 +26,7 @@ fn checkpoint(source: u64, target: u64) -> TargetCheckpoint {
         at: position(source),
         target_seq: TargetSeq(target),
         target_seq_shown: true,
+        passed: TargetSeq(target),
         target_created_ns: 5,
         foreign_seen: false,
     }
@@ -263,6 +264,89 @@ fn an_idle_look_asks_little() {
     assert_eq!(shared.start(), confirm);
     let got = found_out(shared.handle_scanned(found(20, 8, 0, 0)));
     assert_eq!((got.at, got.target_seq), (Some(position(20)), TargetSeq(8)));
+    assert_eq!(got.passed, TargetSeq(100_000));
+}
+
+#[test]
+fn what_others_wrote_is_looked_at_once() {
+    let start = |known, last| {
+        let mut r = Reconciler::new(
+            facts(1, last, true),
+            Some(known),
+            Since::Start,
+            false,
+            false,
+        );
+        let step = r.start();
+        (r, step)
+    };
+    let whole = |from, to| Step::Scan {
+        from: TargetSeq(from),
+        to: TargetSeq(to),
+        through: None,
+    };
+    let passed = TargetCheckpoint {
+        passed: TargetSeq(70),
+        ..checkpoint(20, 8)
+    };
+    let (mut r, confirm) = start(passed, 90);
+    assert_eq!(confirm, whole(8, 8));
+    assert_eq!(r.handle_scanned(found(20, 8, 0, 0)), whole(71, 90));
+    let others = Scanned {
+        foreign: 20,
+        ..Scanned::default()
+    };
+    let got = found_out(r.handle_scanned(others));
+    assert_eq!((got.at, got.passed), (Some(position(20)), TargetSeq(90)));
+    assert_eq!(got.target_seq, TargetSeq(8));
+
+    // The target lost what was passed, not what is ours: all behind it is new.
+    let (mut r, _) = start(passed, 60);
+    assert_eq!(r.handle_scanned(found(20, 8, 0, 0)), whole(9, 60));
+}
+
+#[test]
+fn a_route_that_never_sent_anything_passes_what_others_wrote_as_well() {
+    let facts = facts(1, 90, true);
+    let mut lost = Reconciler::new(facts, None, Since::Start, false, false);
+    assert!(matches!(lost.start(), Step::Scan { from, .. } if from == TargetSeq(1)));
+    let got = found_out(lost.handle_scanned(Scanned {
+        foreign: 90,
+        ..Scanned::default()
+    }));
+    let all = TargetSeq(90);
+    assert_eq!((got.at, got.target_seq, got.passed), (None, all, all));
+
+    let fresh = TargetCheckpoint {
+        source_epoch: Epoch(0),
+        at: Position::default(),
+        target_seq: TargetSeq(0),
+        target_seq_shown: false,
+        passed: TargetSeq(70),
+        ..checkpoint(20, 8)
+    };
+    assert!(fresh.is_fresh());
+    let mut again = Reconciler::new(facts, Some(fresh), Since::Start, false, false);
+    assert!(matches!(again.start(), Step::Scan { from, .. } if from == TargetSeq(71)));
+    let mut none_since = Reconciler::new(
+        facts,
+        Some(TargetCheckpoint {
+            passed: all,
+            ..fresh
+        }),
+        Since::Start,
+        false,
+        false,
+    );
+    assert_eq!(found_out(none_since.start()), got);
+    // Another stream of that name: nothing was lost in it.
+    let renewed = TargetFacts {
+        created_ns: 6,
+        ..facts
+    };
+    let mut another = Reconciler::new(renewed, Some(fresh), Since::Start, false, false);
+    assert!(matches!(another.start(), Step::Scan { from, .. } if from == TargetSeq(1)));
+    assert!(!another.went_back);
 }
 
 #[test]

@@ -224,6 +224,7 @@ pub fn receiver_config(path: Path, options: &Options) -> ReceiverConfig {
         decoded_max: options.decoded_max,
         run_records_max: options.run_records_max,
         run_len_max: options.run_len_max,
+        rest_max: Duration::from_secs(60),
     }
 }
 

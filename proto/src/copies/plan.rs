@@ -9,13 +9,18 @@ const STALLED_MAX: f64 = 5e-4;
 const REPAIR_TRIPS: f64 = 1.5;
 /// Loss below which nothing is copied.
 const LOSS_MIN: f64 = 1e-4;
-const COPIES_MAX: u32 = 3;
+const COPIES_MAX: u32 = 4;
+/// A copy is sent when the burst that may have taken the one before takes it with so much of the chance that any packet is lost.
+/// What is lost with all copies keeps a hundred others waiting, so that one in ten seconds is already seen in their p99.
+const BURST_PART: f64 = 0.1;
 /// Half of what was seen is forgotten in this time.
 const HALF_LIFE: Duration = Duration::from_secs(60);
 /// What is believed of a path of which nothing is known: as if so many packets had been sent, and a
 /// hundredth lost. A clean path has disproved it after some ten thousand packets.
 const PRIOR_PACKETS: f64 = 100.0;
 const PRIOR_LOSS: f64 = 0.01;
+/// Two at a time, so that the first copies already lie apart.
+const PRIOR_BURST: f64 = 2.0;
 /// A copy comes at least so long after what it copies; pacing spreads less than that over one packet.
 const SPACING_MIN: Duration = Duration::from_millis(3);
 /// And so many packets of the link later: the batch itself may still be waiting for the wire when its copy
@@ -77,7 +82,7 @@ impl LossMeter {
             at: now,
             sent: PRIOR_PACKETS,
             lost: PRIOR_PACKETS * PRIOR_LOSS,
-            occasions: PRIOR_PACKETS * PRIOR_LOSS,
+            occasions: PRIOR_PACKETS * PRIOR_LOSS / PRIOR_BURST,
             packet_rate: 0.0,
         }
     }
@@ -126,9 +131,9 @@ impl LossMeter {
         let stays = 1.0 - 1.0 / self.burst();
         let lead = path.packet_time * SPACING_PACKETS;
         let first = (SPACING_MIN + lead).min(SPACING_MAX);
-        // So far apart that chance takes more than the burst does.
+        // So far apart that the burst takes a small part of what chance does.
         let apart = if stays > 0.0 {
-            loss.ln() / stays.ln()
+            (loss * BURST_PART).ln() / stays.ln()
         } else {
             0.0
         };
@@ -245,11 +250,11 @@ mod tests {
         });
         assert_eq!(thin.map(|plan| plan.first.as_micros()), Some(7_800));
         live(&mut meter, &mut totals, 600, 0.04, 4.0);
-        let bursty = meter.plan(&BUSY).expect("4 % is worth three");
-        assert_eq!((bursty.copies, bursty.first.as_millis()), (3, 3));
-        // Eleven packets behind a lost one, its burst goes on for four in a hundred.
+        let bursty = meter.plan(&BUSY).expect("4 % is worth four");
+        assert_eq!((bursty.copies, bursty.first.as_millis()), (4, 3));
+        // Nineteen packets behind a lost one, its burst goes on for four in a thousand.
         let packets = bursty.spacing.as_secs_f64() * 500.0;
-        assert!((9.0..=12.0).contains(&packets), "{packets}");
+        assert!((9.0..=10.0).contains(&packets), "{packets}");
     }
 
     #[test]

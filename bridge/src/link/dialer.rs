@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use causeway_proto::id::RegionId;
 use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, TokioRuntime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::addresses::Addresses;
 use super::connection::Session;
@@ -51,7 +51,8 @@ const PATIENCE_ROUND_TRIPS: u32 = 4;
 const ANSWERING: Duration = Duration::from_millis(100);
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
 const PATIENCE_MAX: Duration = Duration::from_secs(8);
-/// One attempt of so many waits longer, by that factor: the path may be another than the one that was measured.
+/// One attempt of so many waits longer, by that factor: the path may be another than the one that was measured. Others go on
+/// beside it: its own first packets come ever more rarely, so that a link which heals would wait for its end.
 const PATIENT_EVERY: u32 = 8;
 const PATIENT_FACTOR: u32 = 4;
 /// From the peer's first answer to the end of the handshake: four losses in a row of a packet of it.
@@ -93,9 +94,12 @@ impl Dialer {
     /// One attempt, at one address; where nobody is there, or not the peer, the next one is at another. Silence ends it soon,
     /// so that a healed link is soon tried again; a peer that has begun to answer has time to finish, lost packets included.
     pub async fn dial(&mut self) -> Result<Session, DialError> {
-        let patience = patience(self.hints.first_rtt(), self.addresses.rounds());
+        let patience = patience(self.hints.first_rtt());
         let address = self.address(patience).await?;
         let outcome = self.attempt(address, patience).await;
+        if let Err(DialError::Connect(ConnectError::EndpointStopping)) = &outcome {
+            self.endpoint = None; // its socket failed; the next attempt makes another
+        }
         match outcome {
             Ok(_) | Err(DialError::Closed) => self.addresses.handle_worked(address),
             Err(_) => self.addresses.handle_failed(address),
@@ -108,8 +112,12 @@ impl Dialer {
         address: SocketAddr,
         patience: Duration,
     ) -> Result<Session, DialError> {
-        let begun = timeout(patience, self.begin(address)).await;
-        let (connecting, pace) = begun.map_err(|_| DialError::Timeout(patience))??;
+        let endpoint = self.endpoint(address)?;
+        let (connecting, pace) = if is_patient(self.addresses.rounds()) {
+            self.begin_patiently(&endpoint, address, patience).await?
+        } else {
+            self.begin(&endpoint, address, patience).await?
+        };
         let limit = self.hints.first_rtt().map_or(HANDSHAKE_TIMEOUT, |rtt| {
             (rtt * HANDSHAKE_ROUND_TRIPS).clamp(HANDSHAKE_TIMEOUT_MIN, HANDSHAKE_TIMEOUT)
         });
@@ -123,18 +131,45 @@ impl Dialer {
     }
 
     /// Until the peer has answered for the first time.
-    async fn begin(&mut self, address: SocketAddr) -> Result<(Connecting, Arc<Pace>), DialError> {
-        let endpoint = self.endpoint(address)?;
+    async fn begin(
+        &self,
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<(Connecting, Arc<Pace>), DialError> {
         let mut config = ClientConfig::new(Arc::new(self.identity.client(&self.peer)?));
         let pace = Pace::new(Some(self.hints.rate.clone()), address);
         config.transport_config(transport(&self.hints, &pace));
-        let connecting = beginning(&pace, || endpoint.connect_with(config, address, "causeway"));
-        if matches!(connecting, Err(ConnectError::EndpointStopping)) {
-            self.endpoint = None; // its socket failed; the next attempt makes another
-        }
-        let mut connecting = connecting?;
-        connecting.handshake_data().await?;
+        let mut connecting =
+            beginning(&pace, || endpoint.connect_with(config, address, "causeway"))?;
+        match timeout(patience, connecting.handshake_data()).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(DialError::Timeout(patience)),
+        };
         Ok((connecting, pace))
+    }
+
+    /// The same, where the peer may also take longer than that to answer.
+    async fn begin_patiently(
+        &self,
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<(Connecting, Arc<Pace>), DialError> {
+        let longer = (patience * PATIENT_FACTOR).min(PATIENCE_MAX);
+        let others = async {
+            sleep(patience).await; // until then it is one like any other
+            loop {
+                match self.begin(endpoint, address, patience).await {
+                    Err(DialError::Timeout(_)) => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        tokio::select! {
+            outcome = self.begin(endpoint, address, longer) => outcome,
+            outcome = others => outcome,
+        }
     }
 
     /// Where the peer may be. A cut that takes the resolver with it does not keep us from where it was.
@@ -194,82 +229,17 @@ impl Dialer {
     }
 }
 
-/// `failures`: rounds through the name's addresses that came to nothing, so that each address has its patient attempt.
-fn patience(rtt: Option<Duration>, failures: u32) -> Duration {
-    let patience = rtt.map_or(PATIENCE_UNKNOWN, |rtt| {
+/// Silence after which an attempt is given up.
+fn patience(rtt: Option<Duration>) -> Duration {
+    rtt.map_or(PATIENCE_UNKNOWN, |rtt| {
         (rtt * PATIENCE_ROUND_TRIPS + ANSWERING).clamp(PATIENCE_MIN, PATIENCE_MAX)
-    });
-    if failures % PATIENT_EVERY == PATIENT_EVERY - 1 {
-        (patience * PATIENT_FACTOR).min(PATIENCE_MAX)
-    } else {
-        patience
-    }
+    })
+}
+
+/// `failures`: rounds through the name's addresses that came to nothing, so that each address has its patient attempt.
+fn is_patient(failures: u32) -> bool {
+    failures % PATIENT_EVERY == PATIENT_EVERY - 1
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::net::UdpSocket;
-
-    use causeway_proto::id::FleetName;
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::certs::generate;
-    use crate::link::{Listener, Refusals, TlsFiles};
-
-    fn region(name: &str) -> RegionId {
-        RegionId::new(name).unwrap()
-    }
-
-    fn identity(name: &str, pki: &std::path::Path) -> Identity {
-        let files = TlsFiles {
-            cert: pki.join(format!("{name}.pem")),
-            key: pki.join(format!("{name}.key")),
-            ca: pki.join("ca.pem"),
-        };
-        Identity::load(&FleetName::new("acme").unwrap(), &region(name), &files).unwrap()
-    }
-
-    /// As where a name has an AAAA record, too, and its host listens on 0.0.0.0.
-    #[tokio::test]
-    async fn a_peer_is_found_at_the_second_address_of_its_name() {
-        let pki = tempfile::tempdir().unwrap();
-        let fleet = FleetName::new("acme").unwrap();
-        generate(&fleet, &[region("us"), region("eu")], pki.path()).unwrap();
-        let (sender, _sessions) = mpsc::channel(4);
-        let peers = BTreeMap::from([(region("eu"), (PathHints::default(), sender))]);
-        let us = identity("us", pki.path());
-        let any = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind(any, us, peers, Refusals::default()).unwrap();
-        let listens = listener.local_addr().unwrap();
-        tokio::spawn(listener.run());
-        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-
-        // The name itself leads nowhere, so that what it led to counts.
-        let (eu, name) = (identity("eu", pki.path()), "us.invalid:4433".into());
-        let mut dialer = Dialer::new(eu, region("us"), name, PathHints::default());
-        let found = [silent.local_addr().unwrap(), listens];
-        dialer.addresses.handle_found(found.into_iter());
-        assert!(matches!(dialer.dial().await, Err(DialError::Timeout(_))));
-        assert_eq!(dialer.addresses.next(), Some(listens));
-        let until_answered = async { while dialer.dial().await.is_err() {} };
-        timeout(Duration::from_secs(60), until_answered)
-            .await
-            .unwrap();
-        assert_eq!(dialer.addresses.next(), Some(listens));
-    }
-
-    #[test]
-    fn every_eighth_attempt_is_for_a_path_that_became_longer() {
-        let all: Vec<_> = (0..9)
-            .map(|failures| patience(Some(Duration::from_millis(25)), failures).as_millis())
-            .collect();
-        assert_eq!(all, [500, 500, 500, 500, 500, 500, 500, 2_000, 500]);
-        let far = Some(Duration::from_secs(3));
-        assert_eq!(
-            [6, 7].map(|failures| patience(far, failures)),
-            [PATIENCE_MAX; 2]
-        );
-    }
-}
+mod tests;

@@ -27,10 +27,11 @@ pub(super) fn catch_up_table(rows: &[&Row<'_>]) -> String {
             (it.link, it.data, it.contender) == (row.link, row.data, Contender::MirrorBbr)
                 && !it.good.is_empty()
         });
-        let times = bbr.map(|bbr| {
-            row.median(|it| it.records_per_second)
-                / bbr.median(|it| it.records_per_second).max(1e-9)
-        });
+        // Of nothing nobody is a multiple.
+        let bbr = bbr.map(|bbr| bbr.median(|it| it.records_per_second));
+        let times = bbr
+            .filter(|bbr| *bbr > 0.0)
+            .map(|bbr| row.median(|it| it.records_per_second) / bbr);
         let ceiling = goals::share_of_ceiling(row, rows).filter(|_| row.is_bound_by_cpu());
         let [goal, holds] = goals::cells(row, rows);
         let _ = writeln!(

@@ -183,6 +183,10 @@ impl Reconciler {
                     through: None,
                 }
             }
+            // No record of ours is known to stand anywhere, so that what such a run left proves nothing of its middle.
+            Some(known) if self.fell() && !known.target_seq_shown => {
+                self.handle_confirmed(Scanned::default())
+            }
             _ => self.look_behind(),
         }
     }

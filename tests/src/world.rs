@@ -6,6 +6,7 @@
 
 mod applications;
 mod bridge;
+mod covers;
 mod event;
 mod faults;
 mod options;
@@ -49,6 +50,7 @@ pub struct World {
     /// The last connection of each route's publisher: nothing is asked before it is drained.
     drains: Vec<u64>,
     oracle: Oracle,
+    covers: covers::Covers,
     connections: u64,
     questions: u64,
     runs: u64,
@@ -91,6 +93,7 @@ impl World {
             routes: paths.iter().enumerate().map(route).collect(),
             drains: vec![0; paths.len()],
             oracle: Oracle::new(paths),
+            covers: covers::Covers::default(),
             connections: 0,
             questions: 0,
             runs: 0,

@@ -3,7 +3,7 @@
 
 use causeway_tests::world::{Options, World};
 
-const ONCE_FAILED: [(u64, &str); 13] = [
+const ONCE_FAILED: [(u64, &str); 14] = [
     (
         384_528_447_465,
         "a target that went back under a run kept the run's end and was believed to have all of it",
@@ -55,6 +55,10 @@ const ONCE_FAILED: [(u64, &str); 13] = [
     (
         105_492,
         "the oracle took a resume point for younger than the power cut that came while it travelled",
+    ),
+    (
+        106_317_942_194,
+        "a target put back twice, the second time under a run, showed that run's end, and lost its middle",
     ),
 ];
 

@@ -248,6 +248,31 @@ fn a_run_that_covered_a_hole_is_not_taken_for_what_was_in_it() {
 }
 
 #[test]
+fn a_second_run_that_fell_is_not_taken_for_proof_either() {
+    let covered = TargetCheckpoint {
+        target_seq_shown: false,
+        ..checkpoint(20, 8)
+    };
+    let run = Since::Run { fell: true };
+    let start = |evidence_stays| {
+        let facts = facts(1, 12, evidence_stays);
+        Reconciler::new(facts, Some(covered), run, true, false).start()
+    };
+    let ours_only_through_the_last_settled = Step::Scan {
+        from: TargetSeq(1),
+        to: TargetSeq(12),
+        through: Some(SourceSeq(20)),
+    };
+    assert_eq!(start(true), ours_only_through_the_last_settled);
+    // Where consumers take the evidence away, all behind what was settled is sent again.
+    let got = found_out(start(false));
+    assert_eq!(
+        (got.at, got.target_seq),
+        (Some(position(20)), TargetSeq(12))
+    );
+}
+
+#[test]
 fn an_idle_look_asks_little() {
     let look = |last, sole| {
         let known = Some(checkpoint(20, 8));

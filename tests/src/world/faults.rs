@@ -216,6 +216,7 @@ impl World {
     /// Deletes a stream and makes it anew.
     pub fn recreate(&mut self, region: usize, stream: usize) {
         self.servers[region].streams[stream].recreate(self.now);
+        self.covers.begin((region, stream), 0, self.now);
         self.oracle.recreated(region, stream, self.now);
     }
 
@@ -223,7 +224,9 @@ impl World {
     pub fn go_back(&mut self, region: usize, stream: usize, count: u64) {
         let kept = &mut self.servers[region].streams[stream];
         let through = kept.last_seq.saturating_sub(count);
+        let through = self.covers.end((region, stream), through);
         kept.go_back(through);
+        self.covers.begin((region, stream), through, self.now);
         self.tell(|| format!("stream {stream} of region {region} goes back to {through}"));
         self.oracle.went_back(region, stream, through, self.now);
     }

@@ -216,7 +216,21 @@ impl Options {
             options.faults.retain(|fault| !forgets(fault));
             options.faults.push(Fault::TargetRolledBack);
         }
+        options.remember_what_covers_a_hole();
         options
+    }
+
+    /// A run that covered a hole comes again behind what was missing, if the target has forgotten its ids by then: what
+    /// is said of order and of copies holds only with a duplicate window longer than that takes, as the usual two minutes are.
+    fn remember_what_covers_a_hole(&mut self) {
+        let covers = |fault: &Fault| {
+            let under_a_run = self.window > Duration::from_millis(100);
+            matches!(fault, Fault::TargetRolledBack)
+                || (matches!(fault, Fault::TargetRecreated) && under_a_run)
+        };
+        if self.faults.iter().any(covers) {
+            self.window = Duration::from_secs(60);
+        }
     }
 
     /// What nobody can promise. A work queue shows nothing of what was consumed: with the store, the

@@ -134,6 +134,7 @@ impl World {
             for stream in 0..self.servers[region].streams.len() {
                 let last = self.servers[region].streams[stream].last_seq;
                 let through = last.saturating_sub(self.rng.random_range(0..40));
+                let through = self.covers.end((region, stream), through);
                 let left = self.servers[region].streams[stream].lose_tail(through);
                 if left < last {
                     self.oracle.went_back(region, stream, left, self.now);

@@ -235,6 +235,9 @@ impl World {
                 inbound.described_at = at;
                 inbound.receiver.handle_target_up(facts, now);
                 self.oracle.target_described(number, at);
+                let path = self.routes[number].path;
+                self.covers
+                    .looked((path.to, path.target), at, facts.last_seq.0);
             }
             Err(stalled) => inbound.receiver.handle_target_down(stalled, now),
         }

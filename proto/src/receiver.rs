@@ -145,6 +145,8 @@ pub struct Receiver {
     facts: Option<TargetFacts>,
     checkpoint: Option<TargetCheckpoint>,
     applied: Applied,
+    /// When the target was created that `applied` speaks of: while another is looked at, not that of `facts`.
+    applied_in: Option<u64>,
     /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
     target_last: TargetSeq,
     /// What was sent to the target since it was last known.
@@ -191,6 +193,7 @@ impl Receiver {
             facts: None,
             checkpoint,
             applied: Applied::default(),
+            applied_in: None,
             target_last: TargetSeq(0),
             since: Since::Start,
             fresh: Freshness::default(),

@@ -3,7 +3,7 @@
 
 use causeway_tests::world::{Options, World};
 
-const ONCE_FAILED: [(u64, &str); 14] = [
+const ONCE_FAILED: [(u64, &str); 15] = [
     (
         384_528_447_465,
         "a target that went back under a run kept the run's end and was believed to have all of it",
@@ -59,6 +59,10 @@ const ONCE_FAILED: [(u64, &str); 14] = [
     (
         106_317_942_194,
         "a target put back twice, the second time under a run, showed that run's end, and lost its middle",
+    ),
+    (
+        900_068,
+        "what was known of one target was kept under the name of the next, which was being looked at",
     ),
 ];
 

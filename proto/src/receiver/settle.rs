@@ -236,7 +236,7 @@ impl Receiver {
     }
 
     pub(super) fn save(&mut self, now: bool) {
-        let Some(facts) = self.facts else {
+        let Some(target_created_ns) = self.applied_in else {
             return;
         };
         let is_fresh = self.checkpoint.is_none_or(|known| known.is_fresh());
@@ -253,7 +253,7 @@ impl Receiver {
             target_seq,
             target_seq_shown: self.applied.target_seq_shown,
             passed: self.applied.passed.max(target_seq),
-            target_created_ns: facts.created_ns,
+            target_created_ns,
             foreign_seen: self.foreign_seen,
         });
         if checkpoint == self.checkpoint && !now {

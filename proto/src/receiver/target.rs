@@ -192,6 +192,7 @@ impl Receiver {
                     self.foreign_seen = true;
                     self.out.push_back(Action::Report(Report::ForeignWriter));
                 }
+                self.applied_in = self.facts.map(|facts| facts.created_ns);
                 self.adopt(applied);
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;

@@ -220,8 +220,10 @@ impl Options {
         options
     }
 
-    /// A run that covered a hole comes again behind what was missing, if the target has forgotten its ids by then: what
-    /// is said of order and of copies holds only with a duplicate window longer than that takes, as the usual two minutes are.
+    /// A run that covered a hole comes again behind what was missing, and behind later records, if the target forgets its
+    /// ids meanwhile: what is said of order and of copies then holds only with a duplicate window longer than that takes.
+    /// The default of a target that a route creates (2 s) is not. So these worlds leave out what really happens there, until the
+    /// oracle excuses the records of such a run and no others.
     fn remember_what_covers_a_hole(&mut self) {
         let covers = |fault: &Fault| {
             let under_a_run = self.window > Duration::from_millis(100);

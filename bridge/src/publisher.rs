@@ -208,7 +208,7 @@ impl Publisher {
                     None | Some((None, true)) => scanned.unseen_behind += 1,
                     Some((None, false)) => scanned.foreign += 1,
                     Some((Some(source), _)) if through.is_some_and(|at| source.seq > at) => {
-                        scanned.passed_over += 1;
+                        scanned.passed_over = scanned.passed_over.max(Some(source.seq));
                     }
                     Some((Some(source), _)) => {
                         scanned.last = Some(Evidence {

@@ -36,7 +36,7 @@ use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
 use crate::limits::credit_len;
 use crate::reconcile::{Applied, Reconciler, Scanned, Since, Step, TargetFacts};
 use crate::residency::{ResidencyPolicy, Verdict};
-use crate::run::{Run, RunEnd, RunResult, Stalled};
+use crate::run::{Again, Run, RunEnd, RunResult, Stalled};
 
 /// First and longest wait before a stalled target is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -147,6 +147,10 @@ pub struct Receiver {
     applied: Applied,
     /// When the target was created that `applied` speaks of: while another is looked at, not that of `facts`.
     applied_in: Option<u64>,
+    /// What was put over a hole of the target, and comes again.
+    again: Option<Again>,
+    /// A run that fell is sent a second time, and may fall because the target has its records.
+    resent: bool,
     /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
     target_last: TargetSeq,
     /// What was sent to the target since it was last known.
@@ -194,6 +198,8 @@ impl Receiver {
             checkpoint,
             applied: Applied::default(),
             applied_in: None,
+            again: None,
+            resent: false,
             target_last: TargetSeq(0),
             since: Since::Start,
             fresh: Freshness::default(),

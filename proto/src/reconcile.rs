@@ -34,8 +34,8 @@ pub struct Scanned {
     pub last: Option<Evidence>,
     /// Records that this route did not write.
     pub foreign: u64,
-    /// Records of this route behind `last` that were read behind the position asked for.
-    pub passed_over: u64,
+    /// The last in source order of this route's records behind `last` that were read behind the position asked for.
+    pub passed_over: Option<SourceSeq>,
     /// Sequences behind `last` (behind the scan's beginning where there is none) that held no record, or a
     /// marker of the server's, which is nobody's record.
     pub unseen_behind: u64,
@@ -71,6 +71,8 @@ pub struct Applied {
     pub skip: u64,
     /// Up to here only others wrote behind `target_seq`; before it where that is not known.
     pub passed: TargetSeq,
+    /// Records behind `at` up to this one may stand in the target, ahead of what it lost.
+    pub covered: Option<SourceSeq>,
 }
 
 impl Applied {
@@ -260,7 +262,9 @@ impl Reconciler {
         // Nothing stands there: a record of ours that is gone, or was never there since the target went back.
         let unsure = self.fell() && self.facts.evidence_stays && !self.window_suffices;
         let another = match scanned.last {
-            Some(found) => at.is_some_and(|at| found.source.seq > at.seq),
+            Some(found) => at.is_some_and(|at| {
+                found.source.seq > at.seq && found.source.stored_at > at.stored_at
+            }),
             None => scanned.foreign > 0 || unsure,
         };
         if another {
@@ -303,7 +307,7 @@ impl Reconciler {
         let applied = match anchor {
             // Behind the anchor stands the run that covered the hole. It is sent again in its order, and not
             // taken for proof by the next look.
-            Some(anchor) if scanned.passed_over > 0 => Applied {
+            Some(anchor) if scanned.passed_over.is_some() => Applied {
                 target_seq,
                 target_seq_shown: false,
                 ..anchor
@@ -329,7 +333,8 @@ impl Reconciler {
             }
             _ => return Step::Unknowable,
         };
-        self.done(applied, scanned.foreign > 0)
+        let covered = scanned.passed_over;
+        self.done(Applied { covered, ..applied }, scanned.foreign > 0)
     }
 
     /// Whether the scan saw every record the target ever took.
@@ -353,7 +358,7 @@ fn applied(known: &TargetCheckpoint) -> Applied {
         target_seq: known.target_seq,
         target_seq_shown: known.target_seq_shown,
         passed: known.passed,
-        skip: 0,
+        ..Applied::default()
     }
 }
 

@@ -17,6 +17,19 @@ pub struct Run {
     pub expected_last: Option<TargetSeq>,
     /// Whether only the run's records move that sequence: not even the server writes there.
     pub counted: bool,
+    /// Records that the target stores again although it may have them.
+    pub again: Option<Again>,
+}
+
+/// A target that was put back under a run holds the run's records ahead of those that it lost. Those are sent, and the
+/// run's behind them, in their order. Whether the target's duplicate window has ended meanwhile must not decide which
+/// of them it takes, so they have dedupe ids of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// The last of them.
+    pub through: SourceSeq,
+    /// How many times that happened since the process began, so that no two times share their ids.
+    pub time: u32,
 }
 
 impl Run {
@@ -27,6 +40,12 @@ impl Run {
             .flat_map(|batch| batch.iter().map_while(Result::ok))
             .skip(self.skip as usize)
             .take(self.record_count as usize)
+    }
+
+    /// What is appended to the dedupe id of this record, if it is one that is stored again.
+    pub fn time_of(&self, record: &RecordView<'_>) -> Option<u32> {
+        let again = self.again.filter(|again| record.seq <= again.through)?;
+        Some(again.time)
     }
 
     /// Position of the record with this index in the run.

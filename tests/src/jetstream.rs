@@ -34,6 +34,8 @@ pub struct Stamp {
     pub at: Position,
     /// Regions passed, by number, the origin first.
     pub hops: Vec<u8>,
+    /// Part of the dedupe id where it is stored again.
+    pub again: Option<u32>,
 }
 
 /// A message; what must survive the journey stands in its payload.
@@ -155,7 +157,7 @@ pub struct SimStream {
     purged_through: u64,
     fsynced: u64,
     last_stored_at: u64,
-    ids: BTreeMap<(u64, usize), (Duration, u64)>,
+    ids: BTreeMap<(u64, usize, Option<u32>), (Duration, u64)>,
 }
 
 impl SimStream {
@@ -183,7 +185,7 @@ impl SimStream {
         let key = message
             .stamp
             .as_ref()
-            .map(|stamp| (message.id(), stamp.route));
+            .map(|stamp| (message.id(), stamp.route, stamp.again));
         self.ids
             .retain(|_, (at, _)| *at + self.settings.window > now);
         if key.is_some_and(|key| self.ids.contains_key(&key)) {
@@ -297,12 +299,12 @@ impl SimStream {
                 Some(Some(stamp))
                     if stamp.route == route && through.is_some_and(|at| stamp.at.seq > at) =>
                 {
-                    scanned.passed_over += 1;
+                    scanned.passed_over = scanned.passed_over.max(Some(stamp.at.seq));
                 }
                 Some(Some(stamp)) if stamp.route == route => {
                     let (source, target_seq) = (stamp.at, TargetSeq(seq));
                     scanned.last = Some(Evidence { source, target_seq });
-                    (scanned.unseen_behind, scanned.passed_over) = (0, 0);
+                    (scanned.unseen_behind, scanned.passed_over) = (0, None);
                 }
                 Some(_) => scanned.foreign += 1,
             }

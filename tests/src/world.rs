@@ -33,6 +33,8 @@ use crate::oracle::Oracle;
 
 /// Once nothing is broken any more, a route that lags must settle something within so long.
 const LIVENESS_MAX: Duration = Duration::from_secs(30);
+/// How often routes may find that they have to begin further back once nothing breaks any more.
+const FALLS_MAX: u32 = 8;
 /// Lines of the story that are kept for whoever looks for a fault.
 const TRACE_LEN: usize = 400;
 
@@ -134,6 +136,7 @@ impl World {
     /// and looks at all.
     pub fn settle(&mut self) -> Result<(), Broken> {
         let mut reached = vec![(SourceSeq(0), self.now); self.routes.len()];
+        let mut falls = 0;
         while !self.is_settled() {
             self.run_for(Duration::from_millis(500))?;
             for (number, (before, since)) in reached.iter_mut().enumerate() {
@@ -142,7 +145,10 @@ impl World {
                     .as_ref()
                     .map(|outbound| &outbound.sender);
                 let watermark = sender.map_or(SourceSeq(0), |sender| sender.watermark().seq);
-                if watermark > *before || self.lag(number).is_none() {
+                // What a stream lost before the peace may be noticed after it, and is then brought again from there.
+                let fell = watermark < *before && falls < FALLS_MAX;
+                falls += u32::from(fell);
+                if watermark > *before || fell || self.lag(number).is_none() {
                     (*before, *since) = (watermark, self.now);
                 }
             }

@@ -3,7 +3,7 @@
 
 use causeway_tests::world::{Options, World};
 
-const ONCE_FAILED: [(u64, &str); 15] = [
+const ONCE_FAILED: [(u64, &str); 19] = [
     (
         384_528_447_465,
         "a target that went back under a run kept the run's end and was believed to have all of it",
@@ -63,6 +63,19 @@ const ONCE_FAILED: [(u64, &str); 15] = [
     (
         900_068,
         "what was known of one target was kept under the name of the next, which was being looked at",
+    ),
+    (
+        504_299,
+        "what a run had put over a hole came in part behind later records, as the duplicate window ended meanwhile",
+    ),
+    (601_444, "the same in a target of which nothing was left"),
+    (
+        610_532,
+        "a target that went back was not noticed any more once its source had begun an epoch",
+    ),
+    (
+        603_052,
+        "the oracle took a route that began further back, slowly, for one that stood still",
     ),
 ];
 

@@ -38,7 +38,8 @@ impl Publisher {
         let mut cut = None;
         for record in run.records() {
             let expected = base.map(|last| TargetSeq(last.0 + u64::from(sent)));
-            let headers = match self.stamp.prepare(&record, &self.traits, expected) {
+            let again = run.time_of(&record);
+            let headers = match self.stamp.prepare(&record, &self.traits, expected, again) {
                 Prepared::Publish(headers) => headers,
                 Prepared::Refused(end) => {
                     cut = Some(end);

@@ -138,7 +138,8 @@ impl Publisher {
         for record in run.records() {
             let sequenced = run.expected_last.filter(|_| self.config.fence_sequence);
             let expected = sequenced.map(|last| TargetSeq(last.0 + batch.sent));
-            if !self.append(&record, expected, batch) {
+            let again = run.time_of(&record);
+            if !self.append(&record, expected, again, batch) {
                 return Ok(());
             }
             let full = self.chunk.len() >= CHUNK_LEN || batch.must_wait();
@@ -160,9 +161,10 @@ impl Publisher {
         &mut self,
         record: &RecordView<'_>,
         expected: Option<TargetSeq>,
+        again: Option<u32>,
         batch: &mut Batch,
     ) -> bool {
-        let headers = match self.stamp.prepare(record, &self.traits, expected) {
+        let headers = match self.stamp.prepare(record, &self.traits, expected, again) {
             Prepared::Publish(headers) => headers,
             Prepared::Refused(end) => {
                 batch.cut = Some(end);

@@ -53,12 +53,15 @@ impl Stamp {
             && provenance.last_hop.stream == self.stream.as_bytes()
     }
 
-    /// Builds a record's header block for this target.
+    /// Builds a record's header block for this target. `again` becomes part of the dedupe id ([`Run::time_of`]).
+    ///
+    /// [`Run::time_of`]: causeway_proto::run::Run::time_of
     pub fn prepare(
         &mut self,
         record: &RecordView<'_>,
         traits: &TargetTraits,
         expected_last: Option<TargetSeq>,
+        again: Option<u32>,
     ) -> Prepared<'_> {
         let at = Position {
             seq: record.seq,
@@ -78,6 +81,10 @@ impl Stamp {
             self.own.put_slice(b"Nats-Msg-Id: ");
             self.stamper
                 .write_dedupe_id(at, before.as_ref(), &mut self.own);
+            if let Some(time) = again {
+                self.own.put_u8(b'+');
+                append_number(&mut self.own, u64::from(time));
+            }
             self.own.put_slice(b"\r\n");
         }
         if let Some(expected) = expected_last {
@@ -110,5 +117,45 @@ fn refused(refusal: &Rejection) -> RunEnd {
     RunEnd::Rejected {
         code: 0,
         reason: refusal.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_proto::headers::value_of;
+    use causeway_proto::id::{SourceSeq, StoredAt};
+
+    use super::*;
+
+    fn id(dedupe_ids: bool, again: Option<u32>) -> Option<String> {
+        let record = RecordView {
+            seq: SourceSeq(7),
+            stored_at: StoredAt(1),
+            relayed: false,
+            subject: b"orders.new",
+            headers: b"",
+            payload: b"{}",
+        };
+        let mut stamp = Stamp::new("eu", "ORDERS", "orders", dedupe_ids);
+        let traits = TargetTraits {
+            ttl: false,
+            rollup: false,
+            payload_len_max: 1 << 20,
+            message_len_max: None,
+        };
+        match stamp.prepare(&record, &traits, None, again) {
+            Prepared::Publish(block) => {
+                let id = value_of(block, b"Nats-Msg-Id")?;
+                Some(String::from_utf8_lossy(id).into_owned())
+            }
+            Prepared::Refused(end) => panic!("{end:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_stored_again_has_another_id() {
+        assert_eq!(id(true, None).as_deref(), Some("eu/ORDERS/7/1"));
+        assert_eq!(id(true, Some(2)).as_deref(), Some("eu/ORDERS/7/1+2"));
+        assert_eq!(id(false, Some(2)), None);
     }
 }

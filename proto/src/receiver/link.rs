@@ -132,7 +132,6 @@ impl Receiver {
             seq: follows,
             stored_at: before.stored_at,
         });
-        self.applied.target_seq_shown = false;
         self.applied.skip = 0;
         self.save_before_going_on();
     }

@@ -146,6 +146,7 @@ impl Receiver {
             record_count: 0,
             expected_last: self.is_sole().then_some(self.target_last),
             counted: self.is_sole() && self.facts.is_some_and(|facts| !facts.adds_markers),
+            again: self.again.filter(|_| !self.config.window_suffices),
         };
         let mut len = 0;
         for retained in &self.retained {

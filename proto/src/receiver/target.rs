@@ -79,6 +79,7 @@ impl Receiver {
             self.settle_stored(&run, &result);
             self.retry = RETRY_MIN;
         }
+        self.resent = false;
         self.fresh.heard(now, self.config.rest_max);
         if let RunEnd::Complete | RunEnd::Rejected { .. } | RunEnd::Expired = result.end {
             self.since = Since::Nothing;
@@ -192,12 +193,14 @@ impl Receiver {
                     self.foreign_seen = true;
                     self.out.push_back(Action::Report(Report::ForeignWriter));
                 }
+                let fell = self.since == Since::Run { fell: true };
                 self.applied_in = self.facts.map(|facts| facts.created_ns);
+                self.store_again(applied.covered);
+                self.resent = fell && !went_back;
                 self.adopt(applied);
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
                 self.fresh.looking = false;
-                let fell = self.since == Since::Run { fell: true };
                 self.since = Since::Nothing;
                 self.fresh.heard(now, self.config.rest_max);
                 self.clear_stall();
@@ -266,6 +269,21 @@ impl Receiver {
             detail: "the target holds something else than it did".to_owned(),
         })));
         self.handle_lane_lost();
+    }
+
+    /// The target holds records up to this one ahead of what it lost.
+    fn store_again(&mut self, covered: Option<SourceSeq>) {
+        let Some(covered) = covered.filter(|_| !self.resent) else {
+            return;
+        };
+        let before = self.again.unwrap_or(Again {
+            through: covered,
+            time: 0,
+        });
+        self.again = Some(Again {
+            through: covered.max(before.through),
+            time: before.time + 1,
+        });
     }
 
     /// Takes over what reconciliation found. With records under way, those that the target shows

@@ -41,7 +41,7 @@ fn found(source: u64, target: u64, foreign: u64, unseen_behind: u64) -> Scanned 
         last,
         foreign,
         unseen_behind,
-        passed_over: 0,
+        passed_over: None,
     }
 }
 
@@ -219,7 +219,7 @@ fn a_run_that_covered_a_hole_is_not_taken_for_what_was_in_it() {
             Reconciler::new(facts(1, 7, true), Some(checkpoint(20, 8)), run, sole, false);
         assert_eq!(short.start(), whole(7));
         let passed = Scanned {
-            passed_over: 2,
+            passed_over: Some(SourceSeq(22)),
             ..found(15, 5, 0, 0)
         };
         match short.handle_scanned(passed) {
@@ -228,6 +228,7 @@ fn a_run_that_covered_a_hole_is_not_taken_for_what_was_in_it() {
             } => {
                 assert!(went_back);
                 assert_eq!((applied.at, applied.skip), (Some(position(15)), 0));
+                assert_eq!(applied.covered, Some(SourceSeq(22)));
                 // The next look begins behind the run.
                 assert_eq!(applied.target_seq, TargetSeq(7));
                 assert!(!applied.target_seq_shown);

@@ -216,22 +216,16 @@ impl Options {
             options.faults.retain(|fault| !forgets(fault));
             options.faults.push(Fault::TargetRolledBack);
         }
-        options.remember_what_covers_a_hole();
+        options.remember_a_run();
         options
     }
 
-    /// A run that covered a hole comes again behind what was missing, and behind later records, if the target forgets its
-    /// ids meanwhile: what is said of order and of copies then holds only with a duplicate window longer than that takes.
-    /// The default of a target that a route creates (2 s) is not. So these worlds leave out what really happens there, until the
-    /// oracle excuses the records of such a run and no others.
-    fn remember_what_covers_a_hole(&mut self) {
-        let covers = |fault: &Fault| {
-            let under_a_run = self.window > Duration::from_millis(100);
-            matches!(fault, Fault::TargetRolledBack)
-                || (matches!(fault, Fault::TargetRecreated) && under_a_run)
-        };
-        if self.faults.iter().any(covers) {
-            self.window = Duration::from_secs(60);
+    /// A target that goes back in the middle of a run keeps the run's first records, and takes its last over the hole.
+    /// Nothing tells which these are, so the whole run comes again, and what keeps its first records from standing twice is
+    /// the duplicate window: no shorter here than the default of a target that a route creates.
+    fn remember_a_run(&mut self) {
+        if self.faults.contains(&Fault::TargetRolledBack) {
+            self.window = self.window.max(Duration::from_secs(2));
         }
     }
 

@@ -272,7 +272,7 @@ fn unreachable() -> Stalled {
 }
 
 /// What the publisher makes of a record.
-fn message(record: &RecordView<'_>, route: usize, from: usize) -> Message {
+fn message(record: &RecordView<'_>, route: usize, from: usize, again: Option<u32>) -> Message {
     let at = Position {
         seq: record.seq,
         stored_at: record.stored_at,
@@ -286,6 +286,11 @@ fn message(record: &RecordView<'_>, route: usize, from: usize) -> Message {
     Message {
         subject: String::from_utf8_lossy(record.subject).into_owned(),
         payload: Bytes::copy_from_slice(record.payload),
-        stamp: Some(Stamp { route, at, hops }),
+        stamp: Some(Stamp {
+            route,
+            at,
+            hops,
+            again,
+        }),
     }
 }

@@ -25,7 +25,7 @@ impl World {
                 seq: record.seq,
                 stored_at: record.stored_at,
             };
-            let message = message(&record, number, path.from);
+            let message = message(&record, number, path.from, run.time_of(&record));
             if job.cut.is_none() && message.is_expired(self.now) {
                 self.oracle.expired(number, at);
                 job.cut = Some(RunEnd::Expired);

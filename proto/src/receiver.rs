@@ -17,6 +17,7 @@ mod lane;
 mod link;
 mod look;
 mod settle;
+mod stall;
 mod target;
 
 use std::collections::VecDeque;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::stall::tell_stall;
 use super::*;
 use crate::resume::check_epoch;
 
@@ -175,20 +176,4 @@ pub enum LaneFault {
     /// The sequence is wrong.
     #[error(transparent)]
     Misbehaved(#[from] PeerMisbehaved),
-}
-
-pub(super) fn tell_stall(
-    lane: LaneId,
-    stalled: &Stalled,
-    told: &mut Option<StallReason>,
-) -> Option<Frame> {
-    if *told == Some(stalled.reason) {
-        return None;
-    }
-    *told = Some(stalled.reason);
-    Some(Frame::Stall(Stall {
-        lane,
-        reason: stalled.reason,
-        detail: stalled.detail.clone(),
-    }))
 }

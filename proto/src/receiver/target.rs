@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::link::tell_stall;
 use super::*;
 use crate::frame::{CloseLane, LaneCloseReason};
 
@@ -311,37 +310,5 @@ impl Receiver {
             retry_at: None,
         };
         self.forget_orphans();
-    }
-
-    fn stall(&mut self, stalled: Stalled) {
-        if let Some(lane) = &self.lane
-            && let Some(frame) = tell_stall(lane.id, &stalled, &mut self.told_stall)
-        {
-            self.out.push_back(Action::Send(frame));
-        }
-        self.stalled = Some(stalled);
-    }
-
-    fn clear_stall(&mut self) {
-        self.stalled = None;
-        if self
-            .told_stall
-            .take()
-            .is_some_and(|told| told != StallReason::None)
-            && let Some(lane) = &self.lane
-        {
-            let stall = Stall {
-                lane: lane.id,
-                reason: StallReason::None,
-                detail: String::new(),
-            };
-            self.out.push_back(Action::Send(Frame::Stall(stall)));
-        }
-    }
-
-    fn next_retry(&mut self) -> Duration {
-        let wait = self.retry;
-        self.retry = (self.retry * 2).min(RETRY_MAX);
-        wait
     }
 }

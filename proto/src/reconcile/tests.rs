@@ -1,7 +1,8 @@
 //! Each way that a target can stand to its checkpoint, and the question or the answer that follows.
 
 use super::*;
-use crate::id::{SourceSeq, StoredAt};
+use crate::id::{Position, SourceSeq, StoredAt};
+use crate::run::Evidence;
 
 fn position(seq: u64) -> Position {
     Position {

@@ -35,7 +35,7 @@ use crate::error::{DecodeError, PeerMisbehaved};
 use crate::frame::{Ack, Frame, Open, Outcomes, Rejected, Resume, Stall, StallReason};
 use crate::id::{Epoch, LaneId, Position, RegionId, SourceSeq, TargetSeq};
 use crate::limits::credit_len;
-use crate::reconcile::{Applied, Reconciler, Scanned, Since, Step, TargetFacts};
+use crate::reconcile::{Applied, Fall, Reconciler, Scanned, Since, Step, TargetFacts};
 use crate::residency::{ResidencyPolicy, Verdict};
 use crate::run::{Again, Run, RunEnd, RunResult, Stalled};
 
@@ -150,8 +150,9 @@ pub struct Receiver {
     applied_in: Option<u64>,
     /// What was put over a hole of the target, and comes again.
     again: Option<Again>,
-    /// A run that fell is sent a second time, and may fall because the target has its records.
-    resent: bool,
+    /// The last record of a run that fell. It is sent again without what came behind it, so that a target which has all of
+    /// it shows that: such a run takes no sequence.
+    fallen: Option<SourceSeq>,
     /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
     target_last: TargetSeq,
     /// What was sent to the target since it was last known.
@@ -200,7 +201,7 @@ impl Receiver {
             applied: Applied::default(),
             applied_in: None,
             again: None,
-            resent: false,
+            fallen: None,
             target_last: TargetSeq(0),
             since: Since::Start,
             fresh: Freshness::default(),
@@ -259,7 +260,7 @@ impl Receiver {
             }
             if let Some(run) = self.form_run() {
                 self.phase = Phase::Publishing(run.clone());
-                self.since = Since::Run { fell: false };
+                self.since = Since::Run { fell: None };
                 return Some(Action::Publish(run));
             }
         }

@@ -8,9 +8,10 @@
 
 mod facts;
 
-pub use self::facts::{Applied, Scanned, Since, Step, TargetFacts};
+pub use self::facts::{Applied, Fall, Scanned, Since, Step, TargetFacts};
 use crate::checkpoint::TargetCheckpoint;
 use crate::id::{Epoch, SourceSeq, TargetSeq};
+use crate::run::Evidence;
 
 /// What a scan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub struct Reconciler {
     sole: bool,
     window_suffices: bool,
     went_back: bool,
+    /// It did for certain: not only is there nothing where our last record stood.
+    is_proven: bool,
+    /// The last record of ours that is known to have stood in the target.
+    anchor: Option<Evidence>,
     /// The last position settled, where this process knows it: in a target that went back, what was read
     /// behind it came from the run that covered the hole, and says nothing of what is in the hole.
     settled: Option<SourceSeq>,
@@ -53,12 +58,17 @@ impl Reconciler {
         let behind = |known: &TargetCheckpoint| another(known) || known.target_seq > facts.last_seq;
         let went_back = checkpoint.is_some_and(|known| !known.is_fresh() && behind(&known));
         // What others wrote was lost, and its places were given out anew, or to a run of ours.
-        let fell = since == Since::Run { fell: true };
+        let fell = matches!(since, Since::Run { fell: Some(_) });
         let holds = |passed: &TargetSeq| *passed <= facts.last_seq && !fell;
         let known = checkpoint.filter(|known| !behind(known));
         let known = known.map(|known| TargetCheckpoint {
             passed: Some(known.passed).filter(holds).unwrap_or(known.target_seq),
             ..known
+        });
+        let shown = known.filter(|known| known.target_seq_shown);
+        let anchor = shown.map(|known| Evidence {
+            source: known.at,
+            target_seq: known.target_seq,
         });
         Self {
             facts,
@@ -67,45 +77,54 @@ impl Reconciler {
             sole,
             window_suffices,
             went_back,
+            is_proven: went_back
+                || since
+                    == (Since::Run {
+                        fell: Some(Fall::Back),
+                    }),
+            anchor,
             settled: (since != Since::Start).then_some(at),
             gone: 0,
             look: Look::Behind,
         }
     }
 
+    /// What this process saw stand in the target says more than the checkpoint, whose position may be of another epoch.
+    pub fn anchored(mut self, anchor: Option<Evidence>) -> Self {
+        self.anchor = anchor.or(self.anchor).filter(|_| self.known.is_some());
+        self
+    }
+
     /// The first step.
     pub fn start(&mut self) -> Step {
-        match self.known {
-            Some(known) if self.doubts(&known) => {
+        match (self.known, self.anchor) {
+            (Some(_), Some(anchor)) if self.doubts(&anchor) => {
                 self.look = Look::Confirm;
                 Step::Scan {
-                    from: known.target_seq,
-                    to: known.target_seq,
+                    from: anchor.target_seq,
+                    to: anchor.target_seq,
                     through: None,
                 }
             }
             // No record of ours is known to stand anywhere, so that what such a run left proves nothing of its middle.
-            Some(known) if self.fell() && !known.target_seq_shown => {
-                self.handle_confirmed(Scanned::default())
-            }
+            (Some(_), None) if self.fell() => self.handle_confirmed(Scanned::default()),
             _ => self.look_behind(),
         }
     }
 
     /// A target that lost its end may have grown beyond it again, by what others write or by a run of ours, so
     /// that its last sequence proves nothing: our last record must still stand in its place.
-    fn doubts(&self, known: &TargetCheckpoint) -> bool {
+    fn doubts(&self, anchor: &Evidence) -> bool {
         let asks = match self.since {
             Since::Start => !self.sole,
-            Since::Nothing => !self.sole || known.target_seq < self.facts.last_seq,
+            Since::Nothing => !self.sole || anchor.target_seq < self.facts.last_seq,
             Since::Run { .. } => true,
         };
-        let is_held = known.target_seq >= self.facts.first_seq || self.fell();
-        asks && is_held && known.target_seq_shown
+        asks && (anchor.target_seq >= self.facts.first_seq || self.fell())
     }
 
     fn fell(&self) -> bool {
-        self.since == Since::Run { fell: true }
+        matches!(self.since, Since::Run { fell: Some(_) })
     }
 
     /// Whether nobody else writes, so that every sequence behind our last record was one of ours.
@@ -157,18 +176,21 @@ impl Reconciler {
     }
 
     fn handle_confirmed(&mut self, scanned: Scanned) -> Step {
-        let at = self.known.map(|known| known.at);
+        // Of a later epoch it may have a lower sequence, and of a clock that was set back an earlier time.
+        let is_later = |found: Evidence, anchor: Evidence| {
+            let (found, ours) = (found.source, anchor.source);
+            found.seq > ours.seq || found.stored_at > ours.stored_at
+        };
+        let another = match scanned.last {
+            Some(found) => self.anchor.is_some_and(|anchor| is_later(found, anchor)),
+            None => scanned.foreign > 0,
+        };
         // Nothing stands there: a record of ours that is gone, or was never there since the target went back.
         let unsure = self.fell() && self.facts.evidence_stays && !self.window_suffices;
-        let another = match scanned.last {
-            Some(found) => at.is_some_and(|at| {
-                found.source.seq > at.seq && found.source.stored_at > at.stored_at
-            }),
-            None => scanned.foreign > 0 || unsure,
-        };
-        if another {
+        if another || (scanned.last.is_none() && unsure) {
+            self.is_proven |= another;
             self.went_back = true;
-            self.known = None;
+            (self.known, self.anchor) = (None, None);
         } else if let (Some(known), true) = (&self.known, self.fell()) {
             // It may have gone back to here while it took the run, so that the run's end says nothing of its
             // beginning. All of it is sent again; if the count falls short once more, that was known already.
@@ -232,8 +254,12 @@ impl Reconciler {
             }
             _ => return Step::Unknowable,
         };
-        let covered = scanned.passed_over;
-        self.done(Applied { covered, ..applied }, scanned.foreign > 0)
+        let found = Applied {
+            anchor: scanned.last,
+            covered: scanned.passed_over.filter(|_| self.is_proven),
+            ..applied
+        };
+        self.done(found, scanned.foreign > 0)
     }
 
     /// Whether the scan saw every record the target ever took.
@@ -243,7 +269,10 @@ impl Reconciler {
 
     fn done(&self, applied: Applied, foreign: bool) -> Step {
         Step::Done {
-            applied,
+            applied: Applied {
+                anchor: applied.anchor.or(self.anchor),
+                ..applied
+            },
             went_back: self.went_back,
             foreign_seen: foreign && self.sole,
         }

@@ -31,6 +31,8 @@ pub struct RouteBook {
     /// stands ahead of what is missing, and is sent again behind it.
     hole: Option<Duration>,
     checkpoint: Option<TargetCheckpoint>,
+    /// The incarnation of the target when its bridge last said that it went back; `None` where that is not known any more.
+    reported: Option<u64>,
     /// The epoch of what the source holds now, since both bridges know it.
     epoch: Epoch,
 }
@@ -61,7 +63,11 @@ enum Fate {
 impl Oracle {
     /// An oracle of a world with these routes.
     pub fn new(paths: Vec<Path>) -> Self {
-        let books = paths.iter().map(|_| RouteBook::default()).collect();
+        let fresh = || RouteBook {
+            reported: Some(0),
+            ..RouteBook::default()
+        };
+        let books = paths.iter().map(|_| fresh()).collect();
         Self {
             paths,
             books,
@@ -168,7 +174,19 @@ impl Oracle {
 
     /// A bridge was killed: what it had not written to its disk it has forgotten.
     pub fn bridge_killed(&mut self, route: usize) {
-        self.books[route].checkpoint = None;
+        let book = &mut self.books[route];
+        book.checkpoint = None;
+        book.reported.take_if(|reported| *reported > 0);
+    }
+
+    /// A bridge says that its target, which it saw in this incarnation, went back.
+    pub fn went_back_reported(&mut self, route: usize, incarnation: u64) {
+        let before = self.books[route].reported.replace(incarnation);
+        if before == Some(incarnation) {
+            self.fail(format!(
+                "route {route} reports that its target went back, which did not"
+            ));
+        }
     }
 
     /// An operator asks for records a second time.

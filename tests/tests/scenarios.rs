@@ -109,47 +109,28 @@ fn a_target_made_anew_behind_an_idle_route_gets_all_again() -> Story {
 }
 
 /// A short or a long run covers the hole before anybody looks. It is not taken for what was lost, and comes again
-/// behind that, in its order.
+/// behind that, in its order, whether the target's server still knows it or not.
 #[test]
 fn a_target_put_back_under_a_busy_route_is_repaired() -> Story {
-    for (options, count) in [
-        (Options::calm(), 5),
-        (Options::calm(), 60),
-        (shared(), 5),
-        (shared(), 60),
-    ] {
-        let mut world = at_work(Options {
-            batch_len_max: 100_000, // one run
-            batch_records_max: 1000,
-            window: Duration::from_millis(1),
-            ..options
-        })?;
-        world.publish_plain(1); // a run that shows what the target is
-        world.run_until_stored(101)?;
-        world.run_for(MOMENT)?;
-        world.go_back(US, 0, 40);
-        world.publish_plain(count);
-        world.settle()?;
-        let covered = world.target_len() - (101 + count);
-        assert!((1..=count).contains(&covered), "{covered} of {count}");
+    let windows = [1, 2000, 120_000].map(Duration::from_millis);
+    for (count, window) in [5, 60].into_iter().flat_map(|n| windows.map(|w| (n, w))) {
+        for options in [Options::calm(), shared()] {
+            let mut world = at_work(Options {
+                batch_len_max: 100_000, // one run
+                batch_records_max: 1000,
+                window,
+                ..options
+            })?;
+            world.publish_plain(1); // a run that shows what the target is
+            world.run_until_stored(101)?;
+            world.run_for(MOMENT)?;
+            world.go_back(US, 0, 40);
+            world.publish_plain(count);
+            world.settle()?;
+            let covered = world.target_len() - (101 + count);
+            assert!((1..=count).contains(&covered), "{covered} of {count}");
+        }
     }
-    Ok(())
-}
-
-/// Where the target's server still knows what covered the hole, it comes only once.
-#[test]
-fn what_covered_a_hole_is_known_to_the_targets_dedupe_window() -> Story {
-    let mut world = at_work(Options {
-        window: Duration::from_secs(120),
-        ..Options::calm()
-    })?;
-    world.publish_plain(1);
-    world.run_until_stored(101)?;
-    world.run_for(MOMENT)?;
-    world.go_back(US, 0, 40);
-    world.publish_plain(60);
-    world.settle()?;
-    assert_eq!(world.target_len(), 161);
     Ok(())
 }
 

@@ -126,14 +126,16 @@ impl Receiver {
     /// a record found in the target behind this checkpoint is then certainly of this epoch. The time of
     /// the last record settled before goes with it, so that the source can tell whether its stream went
     /// back once more.
-    fn begin_epoch(&mut self, epoch: Epoch, follows: SourceSeq) {
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, follows: SourceSeq) {
         let before = self.applied.at.unwrap_or_default();
         self.applied.epoch = epoch;
         self.applied.at = Some(Position {
             seq: follows,
             stored_at: before.stored_at,
         });
+        self.applied.target_seq_shown = false;
         self.applied.skip = 0;
+        self.fallen = None;
         self.save_before_going_on();
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::clip_detail;
+use crate::run::Evidence;
 
 impl Receiver {
     /// How many unsettled records end with the one named `at`; `None` if it is not among them.
@@ -148,6 +149,7 @@ impl Receiver {
             counted: self.is_sole() && self.facts.is_some_and(|facts| !facts.adds_markers),
             again: self.again.filter(|_| !self.config.window_suffices),
         };
+        let fallen = self.fallen;
         let mut len = 0;
         for retained in &self.retained {
             if len >= self.config.run_len_max || run.record_count >= self.config.run_records_max {
@@ -161,7 +163,9 @@ impl Receiver {
                 .map_while(Result::ok)
                 .skip(retained.done as usize);
             for record in records {
-                if self.is_denied(record.subject) || run.record_count == self.config.run_records_max
+                if self.is_denied(record.subject)
+                    || run.record_count == self.config.run_records_max
+                    || fallen.is_some_and(|last| record.seq > last && run.record_count > 0)
                 {
                     return (run.record_count > 0).then_some(run);
                 }
@@ -184,6 +188,11 @@ impl Receiver {
         }
         if let Some(position) = run.position(result.stored - 1) {
             self.applied.at = Some(position);
+            self.fallen = self.fallen.filter(|last| position.seq < *last);
+            if let Some(target_seq) = result.last_seq {
+                let source = position;
+                self.applied.anchor = Some(Evidence { source, target_seq });
+            }
         }
         self.settle_records(result.stored);
         match result.last_seq {

@@ -12,7 +12,8 @@ impl Receiver {
         self.target_last = facts.last_seq;
         let sole = self.config.sole && !self.foreign_seen;
         let window = self.config.window_suffices;
-        let mut reconciler = Reconciler::new(facts, self.checkpoint, self.since, sole, window);
+        let mut reconciler = Reconciler::new(facts, self.checkpoint, self.since, sole, window)
+            .anchored(self.applied.anchor);
         let step = reconciler.start();
         self.phase = Phase::Reconciling {
             reconciler,
@@ -50,7 +51,7 @@ impl Receiver {
     pub fn handle_connected(&mut self) {
         self.drop_run();
         if self.since == Since::Nothing {
-            self.since = Since::Run { fell: false }; // what the old connection did not say is not known
+            self.since = Since::Run { fell: None }; // what the old connection did not say is not known
         }
     }
 
@@ -71,14 +72,13 @@ impl Receiver {
         let Phase::Publishing(run) = std::mem::replace(&mut self.phase, Phase::Ready) else {
             return;
         };
-        if self.fell(&result) {
-            return self.handle_fallen(now);
+        if let Some(fall) = self.fell(&result) {
+            return self.handle_fallen(&run, fall, now);
         }
         if result.stored > 0 {
             self.settle_stored(&run, &result);
             self.retry = RETRY_MIN;
         }
-        self.resent = false;
         self.fresh.heard(now, self.config.rest_max);
         if let RunEnd::Complete | RunEnd::Rejected { .. } | RunEnd::Expired = result.end {
             self.since = Since::Nothing;
@@ -103,16 +103,23 @@ impl Receiver {
         self.forget_orphans();
     }
 
-    /// Whether the target gave out fewer sequences than it stored records, or such as it had given out before: it
-    /// went back, or had some of the records already. Which are stored is not known.
-    fn fell(&self, result: &RunResult) -> bool {
+    /// Whether the target gave out fewer sequences than it stored records, or such as it had given out before. Which are
+    /// stored is not known then.
+    fn fell(&self, result: &RunResult) -> Option<Fall> {
+        let last = result.last_seq?;
         let least = self.target_last.0 + u64::from(result.stored);
         let window = self.config.window_suffices && !self.config.sole; // has some of them as a rule
-        !window && result.last_seq.is_some_and(|last| last.0 < least)
+        match last {
+            _ if window || last.0 >= least => None,
+            last if last <= self.target_last => Some(Fall::Back),
+            _ => Some(Fall::Short),
+        }
     }
 
-    fn handle_fallen(&mut self, now: Duration) {
-        self.since = Since::Run { fell: true };
+    fn handle_fallen(&mut self, run: &Run, fall: Fall, now: Duration) {
+        self.since = Since::Run { fell: Some(fall) };
+        let last = run.position(run.record_count - 1).map(|at| at.seq);
+        self.fallen = self.fallen.max(last);
         let stalled = Stalled {
             reason: StallReason::Reconciling,
             detail: "the target gave out sequences again".to_owned(),
@@ -192,10 +199,9 @@ impl Receiver {
                     self.foreign_seen = true;
                     self.out.push_back(Action::Report(Report::ForeignWriter));
                 }
-                let fell = self.since == Since::Run { fell: true };
+                let fell = matches!(self.since, Since::Run { fell: Some(_) });
                 self.applied_in = self.facts.map(|facts| facts.created_ns);
                 self.store_again(applied.covered);
-                self.resent = fell && !went_back;
                 self.adopt(applied);
                 self.unknowable_epoch = None;
                 self.phase = Phase::Ready;
@@ -272,9 +278,7 @@ impl Receiver {
 
     /// The target holds records up to this one ahead of what it lost.
     fn store_again(&mut self, covered: Option<SourceSeq>) {
-        let Some(covered) = covered.filter(|_| !self.resent) else {
-            return;
-        };
+        let Some(covered) = covered else { return };
         let before = self.again.unwrap_or(Again {
             through: covered,
             time: 0,
@@ -295,6 +299,7 @@ impl Receiver {
         self.applied.target_seq = applied.target_seq;
         self.applied.target_seq_shown = applied.target_seq_shown;
         self.applied.passed = applied.passed;
+        self.applied.anchor = applied.anchor;
         self.applied.skip = applied.skip;
         let Some(at) = applied.at else { return };
         if let Some(stored) = self.stored_through(at) {

@@ -2,8 +2,9 @@ use super::*;
 use crate::frame::LaneClass;
 use crate::id::{ClassName, RouteName, StreamName};
 use crate::residency::{Regions, ResidencyClass};
-use crate::run::Evidence;
 use crate::subject::SubjectFilter;
+
+mod put_back;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -258,64 +259,6 @@ fn fewer_records_of_others_are_durable_before_ours_take_their_places() {
     assert_eq!(saves(&actions(&mut receiver)), (100, false));
     let lost = rest(&mut receiver, SECOND * 60, facts(1, 50));
     assert_eq!(saves(&lost), (50, true));
-}
-
-#[test]
-fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
-    let mut receiver = receiver();
-    connect(&mut receiver, facts(1, 0));
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    arrive(&mut receiver, 1);
-    assert_eq!(published(&mut receiver), [None]);
-    receiver.handle_run(stored(1, 1), SECOND);
-    arrive(&mut receiver, 2);
-    assert_eq!(published(&mut receiver), [None]);
-    // All was lost, and the run took the first place.
-    receiver.handle_run(stored(1, 1), SECOND);
-    actions(&mut receiver);
-    receiver.handle_timeout(SECOND * 2);
-    let cover = Scanned {
-        passed_over: Some(SourceSeq(2)),
-        ..Scanned::default()
-    };
-    assert!(matches!(actions(&mut receiver)[..], [Action::Describe]));
-    receiver.handle_target_up(facts(1, 1), SECOND * 2);
-    for _ in 0..2 {
-        let scanned = match actions(&mut receiver)[..] {
-            [Action::Scan { through: None, .. }] => at(2, 1), // in the place of ours
-            [Action::Scan { .. }] => cover,
-            ref other => panic!("{other:?}"),
-        };
-        receiver.handle_scanned(scanned, SECOND * 2);
-    }
-    actions(&mut receiver);
-    receiver.handle_saved();
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    (1..=3).for_each(|seq| arrive(&mut receiver, seq));
-    assert_eq!(published(&mut receiver), [Some(1), Some(1), None]);
-}
-
-/// A record of ours stands there.
-fn at(seq: u64, target: u64) -> Scanned {
-    let source = Position {
-        seq: SourceSeq(seq),
-        stored_at: crate::id::StoredAt(seq),
-    };
-    let target_seq = TargetSeq(target);
-    Scanned {
-        last: Some(Evidence { source, target_seq }),
-        ..Scanned::default()
-    }
-}
-
-/// What becomes part of the dedupe ids of the run that is asked for.
-fn published(receiver: &mut Receiver) -> Vec<Option<u32>> {
-    match &actions(receiver)[..] {
-        [.., Action::Publish(run)] => run.records().map(|record| run.time_of(&record)).collect(),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// A batch of one record has been decoded.

@@ -43,10 +43,18 @@ pub enum Since {
     Nothing,
     /// A run was sent, and is stored or not.
     Run {
-        /// The target gave it sequences that it had given out before, or too few: it went back under the run,
-        /// or had some of its records already.
-        fell: bool,
+        /// What is wrong with the sequences that it took.
+        fell: Option<Fall>,
     },
+}
+
+/// How the sequences that a run took contradict what was known of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fall {
+    /// They are fewer than its records: the target went back under it, or had some of them already.
+    Short,
+    /// The target had given them out before: it went back.
+    Back,
 }
 
 /// What is known of the target.
@@ -64,7 +72,9 @@ pub struct Applied {
     pub skip: u64,
     /// Up to here only others wrote behind `target_seq`; before it where that is not known.
     pub passed: TargetSeq,
-    /// Records behind `at` up to this one may stand in the target, ahead of what it lost.
+    /// The last record of ours that was seen to stand in the target, of whatever epoch. Not durable.
+    pub anchor: Option<Evidence>,
+    /// The target is proven to have gone back, and holds records behind `at`, up to this one, ahead of what it lost.
     pub covered: Option<SourceSeq>,
 }
 

@@ -208,7 +208,9 @@ fn foreign_records_in_a_sole_writers_target_are_reported() {
 
 #[test]
 fn a_run_that_covered_a_hole_is_not_taken_for_what_was_in_it() {
-    let run = Since::Run { fell: true };
+    let run = Since::Run {
+        fell: Some(Fall::Short),
+    };
     let whole = |last| Step::Scan {
         from: TargetSeq(1),
         to: TargetSeq(last),
@@ -255,7 +257,9 @@ fn a_second_run_that_fell_is_not_taken_for_proof_either() {
         target_seq_shown: false,
         ..checkpoint(20, 8)
     };
-    let run = Since::Run { fell: true };
+    let run = Since::Run {
+        fell: Some(Fall::Short),
+    };
     let start = |evidence_stays| {
         let facts = facts(1, 12, evidence_stays);
         Reconciler::new(facts, Some(covered), run, true, false).start()

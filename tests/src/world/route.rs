@@ -142,6 +142,8 @@ pub struct Inbound {
     pub timer: Option<Duration>,
     /// When the target was last described.
     pub described_at: Duration,
+    /// The incarnation of the target that it was asked to describe last.
+    pub described_incarnation: u64,
     /// Which of these descriptions the last resume point rests on.
     pub resumes_seen_at: Duration,
 }
@@ -185,6 +187,7 @@ impl Inbound {
             run: 0,
             timer: None,
             described_at: Duration::ZERO,
+            described_incarnation: 0,
             resumes_seen_at: Duration::ZERO,
         }
     }

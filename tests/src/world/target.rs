@@ -10,7 +10,7 @@ use causeway_proto::checkpoint::TargetCheckpoint;
 use causeway_proto::codec::{BatchHead, LaneDecoder};
 use causeway_proto::frame::{Frame, StallReason};
 use causeway_proto::id::Position;
-use causeway_proto::receiver::Action;
+use causeway_proto::receiver::{Action, Report};
 use causeway_proto::reconcile::{Scanned, TargetFacts};
 use causeway_proto::record::RecordView;
 use causeway_proto::run::{Run, RunEnd, RunResult, Stalled};
@@ -86,6 +86,12 @@ impl World {
                 Action::Save { checkpoint, now } => self.save(number, checkpoint, now),
                 Action::Report(report) => {
                     self.tell(|| format!("route {number} reports {report:?}"));
+                    if report == Report::TargetWentBack {
+                        let inbound = self.routes[number].inbound.as_ref();
+                        let incarnation =
+                            inbound.map_or(0, |inbound| inbound.described_incarnation);
+                        self.oracle.went_back_reported(number, incarnation);
+                    }
                 }
                 action => {
                     if let Some(inbound) = self.routes[number].inbound.as_mut() {
@@ -197,6 +203,7 @@ impl World {
         let stream = &server.streams[path.target];
         let event = match next {
             Action::Describe => {
+                inbound.described_incarnation = stream.incarnation;
                 let facts = answers
                     .then(|| stream.target_facts())
                     .ok_or_else(unreachable);

@@ -151,8 +151,8 @@ pub struct Receiver {
     /// What was put over a hole of the target, and comes again.
     again: Option<Again>,
     /// The last record of a run that fell. It is sent again without what came behind it, so that a target which has all of
-    /// it shows that: such a run takes no sequence.
-    fallen: Option<SourceSeq>,
+    /// it shows that: such a run takes no sequence. With the epoch that it is of.
+    fallen: Option<(Epoch, SourceSeq)>,
     /// The target's last sequence as last heard of. Not that of `applied` where others write, too.
     target_last: TargetSeq,
     /// What was sent to the target since it was last known.
@@ -315,6 +315,11 @@ impl Receiver {
     pub fn lane(&self) -> Option<LaneId> {
         let opening = self.opening.as_ref().map(|open| open.lane);
         opening.or_else(|| self.lane.as_ref().map(|lane| lane.id))
+    }
+
+    /// Whether it is being found out what the target holds.
+    pub fn is_reconciling(&self) -> bool {
+        matches!(self.phase, Phase::Reconciling { .. })
     }
 
     /// Whether a run is under way.

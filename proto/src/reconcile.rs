@@ -176,13 +176,8 @@ impl Reconciler {
     }
 
     fn handle_confirmed(&mut self, scanned: Scanned) -> Step {
-        // Of a later epoch it may have a lower sequence, and of a clock that was set back an earlier time.
-        let is_later = |found: Evidence, anchor: Evidence| {
-            let (found, ours) = (found.source, anchor.source);
-            found.seq > ours.seq || found.stored_at > ours.stored_at
-        };
         let another = match scanned.last {
-            Some(found) => self.anchor.is_some_and(|anchor| is_later(found, anchor)),
+            Some(found) => self.is_another(found),
             None => scanned.foreign > 0,
         };
         // Nothing stands there: a record of ours that is gone, or was never there since the target went back.
@@ -202,6 +197,19 @@ impl Reconciler {
             return self.done(again, false);
         }
         self.look_behind()
+    }
+
+    /// Whether a record in the place of our last one came there later: the target went back.
+    fn is_another(&self, found: Evidence) -> bool {
+        let Some(anchor) = self.anchor else {
+            return false;
+        };
+        let (found, ours) = (found.source, anchor.source);
+        // The checkpoint names the last record settled, which may be a later one.
+        let is_exact = self.since != Since::Start;
+        // Of a later epoch it may have a lower sequence, and of a clock that was set back an earlier time.
+        let is_later = found.seq > ours.seq || (is_exact && found.stored_at > ours.stored_at);
+        is_later || (self.is_proven && found != ours)
     }
 
     fn handle_seen_behind(&mut self, mut scanned: Scanned) -> Step {

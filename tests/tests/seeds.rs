@@ -3,7 +3,7 @@
 
 use causeway_tests::world::{Options, World};
 
-const ONCE_FAILED: [(u64, &str); 19] = [
+const ONCE_FAILED: [(u64, &str); 20] = [
     (
         384_528_447_465,
         "a target that went back under a run kept the run's end and was believed to have all of it",
@@ -76,6 +76,10 @@ const ONCE_FAILED: [(u64, &str); 19] = [
     (
         603_052,
         "the oracle took a route that began further back, slowly, for one that stood still",
+    ),
+    (
+        742_410_007_297,
+        "a run that met its own records took new ones along each time it was sent again, and never came to rest",
     ),
 ];
 

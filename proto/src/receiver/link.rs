@@ -135,7 +135,6 @@ impl Receiver {
         });
         self.applied.target_seq_shown = false;
         self.applied.skip = 0;
-        self.fallen = None;
         self.save_before_going_on();
     }
 

@@ -149,7 +149,7 @@ impl Receiver {
             counted: self.is_sole() && self.facts.is_some_and(|facts| !facts.adds_markers),
             again: self.again.filter(|_| !self.config.window_suffices),
         };
-        let fallen = self.fallen;
+        let fallen = self.fallen.filter(|(epoch, _)| *epoch == first.epoch);
         let mut len = 0;
         for retained in &self.retained {
             if len >= self.config.run_len_max || run.record_count >= self.config.run_records_max {
@@ -165,7 +165,7 @@ impl Receiver {
             for record in records {
                 if self.is_denied(record.subject)
                     || run.record_count == self.config.run_records_max
-                    || fallen.is_some_and(|last| record.seq > last && run.record_count > 0)
+                    || fallen.is_some_and(|(_, last)| record.seq > last && run.record_count > 0)
                 {
                     return (run.record_count > 0).then_some(run);
                 }
@@ -188,7 +188,8 @@ impl Receiver {
         }
         if let Some(position) = run.position(result.stored - 1) {
             self.applied.at = Some(position);
-            self.fallen = self.fallen.filter(|last| position.seq < *last);
+            let here = (self.applied.epoch, position.seq);
+            self.fallen = self.fallen.filter(|last| here < *last);
             if let Some(target_seq) = result.last_seq {
                 let source = position;
                 self.applied.anchor = Some(Evidence { source, target_seq });

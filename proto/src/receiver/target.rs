@@ -118,8 +118,8 @@ impl Receiver {
 
     fn handle_fallen(&mut self, run: &Run, fall: Fall, now: Duration) {
         self.since = Since::Run { fell: Some(fall) };
-        let last = run.position(run.record_count - 1).map(|at| at.seq);
-        self.fallen = self.fallen.max(last);
+        let last = run.position(run.record_count - 1);
+        self.fallen = last.map(|at| (self.applied.epoch, at.seq));
         let stalled = Stalled {
             reason: StallReason::Reconciling,
             detail: "the target gave out sequences again".to_owned(),

@@ -1,7 +1,7 @@
 //! What covers a hole in a target that was put back under a connected bridge, until the bridge has looked.
 //!
-//! Such a run stands in front of what is missing. A target that goes back once more, to the middle of it, shows a record
-//! of ours as its last, and nothing of what was missing before that: nobody can know. So no world does that.
+//! Such a run stands in front of what is missing. A target that goes back once more, to the middle of it or to
+//! its end, shows a record of ours as its last, and nothing of what was missing before that: nobody can know. So no world does that.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Covers {
     pub(super) fn end(&self, place: (usize, usize), kept: u64) -> u64 {
         let parted = |cover: &&Cover| {
             let end = cover.through.unwrap_or(u64::MAX);
-            cover.place == place && cover.behind < kept && kept < end
+            cover.place == place && cover.behind < kept && kept <= end
         };
         let behind = self.0.iter().filter(parted).map(|cover| cover.behind);
         behind.min().unwrap_or(kept)

@@ -161,13 +161,15 @@ impl World {
     fn save(&mut self, number: usize, checkpoint: TargetCheckpoint, now: bool) {
         let path = self.routes[number].path;
         let target = &self.servers[path.to].streams[path.target];
-        let seen = self.routes[number]
-            .inbound
-            .as_ref()
-            .map_or(self.now, |i| i.described_at);
         let source = &self.servers[path.from].streams[path.source];
-        self.oracle
-            .target_checkpoint(number, &checkpoint, target, source, seen);
+        // What is kept while the target is being looked at speaks of it as it was before; nothing is published on it.
+        if let Some(inbound) = self.routes[number].inbound.as_ref()
+            && !inbound.receiver.is_reconciling()
+        {
+            let seen = inbound.described_at;
+            self.oracle
+                .target_checkpoint(number, &checkpoint, target, source, seen);
+        }
         self.bridges[path.to]
             .store
             .put(&target_key(number), checkpoint.encode());

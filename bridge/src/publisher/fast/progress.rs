@@ -71,7 +71,10 @@ impl Progress {
                     }
                 }
                 None => {
-                    let (seq, count) = (number("seq"), number("count"));
+                    // A batch of one record that the server had already names that one's sequence; a longer one says 0.
+                    let is_known = said["duplicate"] == true;
+                    let seq = if is_known { 0 } else { number("seq") };
+                    let count = number("count");
                     self.answer.get_or_insert(Answer::Stored { seq, count });
                 }
             },
@@ -112,6 +115,18 @@ mod tests {
         assert!(progress.handle(br#"{"type":"gap"}"#));
         assert!(!progress.handle(br#"{"type":"gap"}"#));
         assert!(progress.handle(br#"{"stream":"ORDERS","seq":1039,"count":39}"#));
+    }
+
+    #[test]
+    fn what_the_server_had_already_took_no_sequence() {
+        let alone = r#"{"stream":"ORDERS","seq":7,"duplicate": true,"batch":"1","count":1}"#;
+        for said in [
+            alone,
+            r#"{"stream":"ORDERS","seq":0,"batch":"1","count":1}"#,
+        ] {
+            let answer = progress(&[said]).answer;
+            assert!(matches!(answer, Some(Answer::Stored { seq: 0, count: 1 })));
+        }
     }
 
     #[test]

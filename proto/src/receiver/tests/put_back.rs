@@ -9,6 +9,7 @@ fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
     connect(&mut receiver, facts(1, 0));
     receiver.handle_open(open(1));
     actions(&mut receiver);
+    receiver.applied.epoch = Epoch(1);
     arrive(&mut receiver, 1);
     assert_eq!(published(&mut receiver), [None]);
     receiver.handle_run(stored(1, 1), SECOND);
@@ -36,6 +37,7 @@ fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
     receiver.handle_saved();
     receiver.handle_open(open(1));
     actions(&mut receiver);
+    receiver.applied.epoch = Epoch(1);
     (1..=3).for_each(|seq| arrive(&mut receiver, seq));
     assert_eq!(published(&mut receiver), [Some(1), Some(1)]);
     receiver.handle_run(stored(2, 3), SECOND * 2);
@@ -82,6 +84,7 @@ fn a_run_that_the_target_had_in_part_is_sent_again_alone_and_then_all_goes_on() 
     connect(&mut receiver, facts(1, 0));
     receiver.handle_open(open(1));
     actions(&mut receiver);
+    receiver.applied.epoch = Epoch(1);
     arrive(&mut receiver, 1);
     assert_eq!(published(&mut receiver), [None]);
     receiver.handle_run(stored(1, 1), SECOND);
@@ -121,6 +124,7 @@ fn a_target_whose_last_record_is_younger_than_what_is_asked_for_again_did_not_go
     receiver.handle_target_up(facts(1, 0), Duration::ZERO);
     receiver.handle_open(open(1));
     actions(&mut receiver);
+    receiver.applied.epoch = Epoch(1);
     arrive(&mut receiver, 9);
     assert_eq!(published(&mut receiver), [None]);
     receiver.handle_run(stored(1, 1), SECOND);

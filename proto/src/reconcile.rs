@@ -78,10 +78,12 @@ impl Reconciler {
             window_suffices,
             went_back,
             is_proven: went_back
-                || since
-                    == (Since::Run {
-                        fell: Some(Fall::Back),
-                    }),
+                || matches!(
+                    since,
+                    Since::Run {
+                        fell: Some(Fall::Back)
+                    }
+                ),
             anchor,
             settled: (since != Since::Start).then_some(at),
             gone: 0,

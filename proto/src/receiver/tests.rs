@@ -96,15 +96,19 @@ fn the_source_hears_of_a_lost_target_once_it_stays_away() {
     assert_eq!(told(&actions(&mut receiver)), Some(StallReason::None));
 }
 
-#[test]
-fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
+/// A receiver whose target does not show what it had.
+fn unknowing() -> Receiver {
     let mut receiver = receiver();
     receiver.handle_open(open(3));
     connect(&mut receiver, facts(101, 100)); // all consumed
-    assert_eq!(
-        told(&actions(&mut receiver)),
-        Some(StallReason::TargetUnfit)
-    );
+    let said = told(&actions(&mut receiver));
+    assert_eq!(said, Some(StallReason::TargetUnfit));
+    receiver
+}
+
+#[test]
+fn what_cannot_be_known_is_left_to_an_operator_who_seeks() {
+    let mut receiver = unknowing();
 
     // The link was lost: nobody has decided anything.
     receiver.handle_open(open(3));
@@ -209,13 +213,7 @@ fn rest(receiver: &mut Receiver, until: Duration, facts: TargetFacts) -> Vec<Act
 
 #[test]
 fn what_an_operator_decided_outlasts_an_idle_look() {
-    let mut receiver = receiver();
-    receiver.handle_open(open(3));
-    connect(&mut receiver, facts(101, 100)); // all consumed
-    assert_eq!(
-        told(&actions(&mut receiver)),
-        Some(StallReason::TargetUnfit)
-    );
+    let mut receiver = unknowing();
     receiver.handle_open(open(4));
     actions(&mut receiver);
     receiver.handle_target_up(facts(101, 100), Duration::ZERO);

@@ -3,16 +3,28 @@
 use super::*;
 use crate::run::Evidence;
 
-#[test]
-fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
+/// A receiver whose target, empty before, has taken one record.
+fn holding(seq: u64, sole: bool) -> Receiver {
     let mut receiver = receiver();
+    receiver.config.sole = sole;
     connect(&mut receiver, facts(1, 0));
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    receiver.applied.epoch = Epoch(1);
-    arrive(&mut receiver, 1);
+    begin_lane(&mut receiver);
+    arrive(&mut receiver, seq);
     assert_eq!(published(&mut receiver), [None]);
     receiver.handle_run(stored(1, 1), SECOND);
+    receiver
+}
+
+/// Opens a lane, of which records of the first epoch will come.
+fn begin_lane(receiver: &mut Receiver) {
+    receiver.handle_open(open(1));
+    actions(receiver);
+    receiver.applied.epoch = Epoch(1);
+}
+
+#[test]
+fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
+    let mut receiver = holding(1, true);
     arrive(&mut receiver, 2);
     assert_eq!(published(&mut receiver), [None]);
     // All was lost, and the run took the first place.
@@ -35,9 +47,7 @@ fn what_a_run_put_over_a_hole_comes_again_with_other_ids() {
     }
     actions(&mut receiver);
     receiver.handle_saved();
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    receiver.applied.epoch = Epoch(1);
+    begin_lane(&mut receiver);
     (1..=3).for_each(|seq| arrive(&mut receiver, seq));
     assert_eq!(published(&mut receiver), [Some(1), Some(1)]);
     receiver.handle_run(stored(2, 3), SECOND * 2);
@@ -80,14 +90,7 @@ fn look_after_a_fall(receiver: &mut Receiver, stands: Scanned, last: u64, now: D
 
 #[test]
 fn a_run_that_the_target_had_in_part_is_sent_again_alone_and_then_all_goes_on() {
-    let mut receiver = receiver();
-    connect(&mut receiver, facts(1, 0));
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    receiver.applied.epoch = Epoch(1);
-    arrive(&mut receiver, 1);
-    assert_eq!(published(&mut receiver), [None]);
-    receiver.handle_run(stored(1, 1), SECOND);
+    let mut receiver = holding(1, true);
     actions(&mut receiver);
     (2..=4).for_each(|seq| arrive(&mut receiver, seq));
     assert_eq!(published(&mut receiver), [None; 3]);
@@ -117,17 +120,7 @@ fn a_run_that_the_target_had_in_part_is_sent_again_alone_and_then_all_goes_on() 
 
 #[test]
 fn a_target_whose_last_record_is_younger_than_what_is_asked_for_again_did_not_go_back() {
-    let mut receiver = receiver();
-    receiver.config.sole = false;
-    receiver.handle_connected();
-    actions(&mut receiver);
-    receiver.handle_target_up(facts(1, 0), Duration::ZERO);
-    receiver.handle_open(open(1));
-    actions(&mut receiver);
-    receiver.applied.epoch = Epoch(1);
-    arrive(&mut receiver, 9);
-    assert_eq!(published(&mut receiver), [None]);
-    receiver.handle_run(stored(1, 1), SECOND);
+    let mut receiver = holding(9, false);
     actions(&mut receiver);
     // An operator seeks back, and the first record of the new epoch takes no place.
     receiver.handle_open(open(2));

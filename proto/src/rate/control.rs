@@ -25,7 +25,8 @@
 use std::time::Duration;
 
 use super::rtt::RoundTrip;
-use super::trial::{Finding, Trial};
+use super::trial::{Arrived, Finding, Trial};
+use drain::Drained;
 use startup::Train;
 
 /// How a link treats its path.
@@ -121,6 +122,10 @@ pub struct Control {
     hold_until: Duration,
     /// Trials in a row in `Steady`.
     settled: u32,
+    /// Since the last judgement that left nothing to look at again.
+    arrived: Arrived,
+    /// The drain that ended with the trial before.
+    drained: Option<Drained>,
     /// Trials left in which delay that goes by itself is seen for the second time.
     stray: u32,
 }
@@ -144,6 +149,8 @@ impl Control {
             looks: 0,
             hold_until: now,
             settled: 0,
+            arrived: Arrived::new(now),
+            drained: None,
             stray: 0,
         };
         control.begin();
@@ -223,10 +230,11 @@ impl Control {
     pub fn handle_ack(&mut self, now: Duration, sent: Duration, bytes: u64, app_limited: bool) {
         self.trip.sample(now, now.saturating_sub(sent));
         let wire = bytes + self.settings.headers;
+        self.arrived.add(wire);
         if !self.trial.acked(now, sent, wire, app_limited) {
             return;
         }
-        let found = self.trial.finding();
+        let found = self.trial.finding(self.arrived.rate(now));
         if let (Phase::Startup(train), Some(found)) = (&mut self.phase, &found)
             && train.is_early(found)
         {
@@ -314,6 +322,7 @@ fn per_second(bytes: u64, time: Duration) -> u64 {
     (u128::from(bytes) * 8_000_000_000 / time.as_nanos().max(1)) as u64
 }
 
+mod drain;
 mod judge;
 mod startup;
 #[cfg(test)]

@@ -8,7 +8,7 @@ const SPANS: usize = 6;
 /// Noise shrinks to a third in that time.
 const NOISE_LIFE: Duration = Duration::from_secs(20);
 /// No more than this is taken for noise: a path that jitters more has a queue.
-const NOISE_MAX: Duration = Duration::from_millis(80);
+pub(super) const NOISE_MAX: Duration = Duration::from_millis(80);
 
 /// The round trips of one path.
 #[derive(Debug, Clone)]

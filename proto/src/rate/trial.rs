@@ -27,11 +27,43 @@ pub(super) struct Trial {
     low_last: Duration,
 }
 
+/// What arrived since a time, gaps between trials included: jitter that stretches one trial to twice its length is
+/// little of several round trips.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    since: Duration,
+    bytes: u64,
+}
+
+impl Arrived {
+    /// Counts from now on.
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            since: now,
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes arrived, headers included.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Bits a second until now.
+    pub(super) fn rate(self, now: Duration) -> u64 {
+        let time = now.saturating_sub(self.since).as_nanos();
+        (u128::from(self.bytes) * 8_000_000_000 / time.max(1)) as u64
+    }
+}
+
 /// What a trial found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finding {
     /// Bits a second that arrived, headers included.
     pub(super) delivered: u64,
+    /// Bits a second that arrived since the trial before was judged, or since the first of several that were looked
+    /// at together.
+    pub(super) arrived: u64,
     /// Bits a second that were sent.
     pub(super) sent: u64,
     /// Lost packets in a million.
@@ -160,8 +192,8 @@ impl Trial {
         }
     }
 
-    /// What it found. Nothing, if hardly anything was sent.
-    pub(super) fn finding(&self) -> Option<Finding> {
+    /// What it found, while so many bits a second arrived in all. Nothing, if hardly anything was sent.
+    pub(super) fn finding(&self, arrived: u64) -> Option<Finding> {
         let (first, with) = self.first_ack?;
         let sent = self.packets + self.lost;
         let half = |low| if low == Duration::MAX { self.low } else { low };
@@ -175,6 +207,7 @@ impl Trial {
         };
         Some(Finding {
             delivered: delivered as u64,
+            arrived,
             sent: (u128::from(self.acked + self.lost_bytes) * 8_000_000_000 / length.max(1)) as u64,
             loss: self.lost * 1_000_000 / sent.max(1),
             took: self.last_ack.saturating_sub(first),

@@ -24,8 +24,8 @@ fn a_beginning_finds_the_rate_in_a_few_round_trips() {
     let least = [
         ("atlantic", 0.85),
         ("lossy", 0.85),
-        ("thin", 0.85),
-        ("bursty", 0.75),
+        ("thin", 0.88),
+        ("bursty", 0.78),
         ("satellite", 0.45),
     ];
     for (name, least) in least {
@@ -42,7 +42,7 @@ fn a_beginning_under_jitter_may_take_a_little_longer() {
     let shares: Vec<f64> = (0..40).map(|seed| beginning("lte", seed).0).collect();
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     println!("lte {mean:.3}");
-    assert!(mean >= 0.78);
+    assert!(mean >= 0.82);
     assert!(shares.iter().all(|share| *share >= 0.55));
 }
 
@@ -102,14 +102,15 @@ fn a_quiet_beginning_does_not_make_the_path_look_narrow() {
 
 #[test]
 fn a_declared_rate_is_not_given_up_for_jitter() {
-    for seed in 1..=30 {
+    // Among them some whose delay wanders up for half a second, as a queue's would.
+    for seed in (1..=90).chain([255, 298, 320, 340]) {
         let (mut bed, link) = Bed::named("lte", seed);
         bed.connect(&DeclaredRate::new(Some(link.rate_bps)));
         bed.run(ms(400));
         let stretch = bed.run(secs(6));
         let share = stretch.of_ideal(link.rate_bps, link.loss);
         println!("lte seed {seed}: {share:.3}, {:?}", stretch.queue_mean());
-        assert!(share >= 0.8, "seed {seed}: {share:.3}");
+        assert!(share >= 0.85, "seed {seed}: {share:.3}");
         assert!(stretch.queue_mean() < ms(10), "seed {seed}");
     }
 }

@@ -59,6 +59,26 @@ fn a_link_that_shrinks_is_followed_and_its_recovery_too() {
 }
 
 #[test]
+fn a_link_that_shrinks_while_its_queue_is_drained_is_followed() {
+    // Most of these are giving way to a queue of 10 ms when the link shrinks, and see it grow for it.
+    for seed in 2000..2012 {
+        let (mut bed, link) = Bed::named("lossy", seed);
+        bed.connect(&DeclaredRate::default());
+        bed.run(secs(10));
+        bed.change(Profile {
+            rate_bps: Some(50_000_000),
+            ..link.profile()
+        });
+        let first = bed.run(secs(3)).queue_mean();
+        let then = bed.run(secs(10));
+        println!("seed {seed}: {first:?}, then {:?}", then.queue_mean());
+        assert!(first < ms(80), "seed {seed}: {first:?}");
+        assert!(then.queue_mean() < ms(10), "seed {seed}");
+        assert!(then.of_ideal(50_000_000, 0.01) >= 0.95, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_policer_is_found_behind_its_losses() {
     let profile = Profile {
         delay: ms(50),

@@ -2,21 +2,31 @@
 
 use std::time::Duration;
 
-use super::{Control, Finding, LOSS_PACKETS, LOSS_SUSPECT, Mode, POLICER_HOLD, Phase, TARGET};
+use super::{
+    Arrived, Control, Finding, LOSS_PACKETS, LOSS_SUSPECT, Mode, POLICER_HOLD, Phase, TARGET,
+};
 
 /// Trials of a rate that was found, after which no queue is left of the search for it.
 const SETTLED_TRIALS: u32 = 3;
 /// Trials within which delay must go a second time to be noise at such a rate: a machine that stood still once does not.
 const STRAY_TRIALS: u32 = 8;
 /// Of a thousand, by which a rate climbs first where nothing is known of what fills the path.
-const STEP_UNKNOWN: u64 = 40;
+pub(super) const STEP_UNKNOWN: u64 = 40;
 
 impl Control {
     /// Decides what a trial's finding means, and what is tried next.
     pub(super) fn judge(&mut self, now: Duration, found: Finding) {
+        self.decide(now, found);
+        if self.looks == 0 {
+            self.arrived = Arrived::new(now);
+        }
+    }
+
+    fn decide(&mut self, now: Duration, found: Finding) {
         let delay = found.low.saturating_sub(self.trip.base());
         let late = found.low_late.saturating_sub(self.trip.base());
         self.trip.calm(now);
+        self.doubt_drained(found);
         self.learn_noise(found);
         self.smooth(found, late);
         // A source that pauses can still have filled a queue before it did.
@@ -30,52 +40,11 @@ impl Control {
             }
             Phase::Landing => self.judge_steady(now, found, delay, 20),
             Phase::Steady { step } => self.judge_steady(now, found, delay, step),
-            // The window kept nearly everything back: what arrived was sent before the queue could shrink.
-            Phase::Draining { .. } if found.sent < self.rate / 4 => {}
             Phase::Draining {
-                delay: before,
+                delay,
                 rate,
                 delivered,
-            } => {
-                // Two packets wait at our own end, longer now. That is no queue of the path.
-                let waits = self.packet_time().saturating_sub(self.packet_time_at(rate)) * 2;
-                let late = late.saturating_sub(waits);
-                // What was sent before we slowed down may have made it longer still.
-                let early = found.low_early.saturating_sub(self.trip.base());
-                let before = before.max(early);
-                if late * 2 <= before || late <= self.target_at(rate) {
-                    if rate == self.ceiling() && self.is_anchored() && delivered >= rate / 20 * 19 {
-                        // All of it arrives: the queue was an accident, and is gone.
-                        return self.go(rate, Phase::Steady { step: 10 });
-                    }
-                    // Chance looks like this, too, where delay wanders: then step by step.
-                    let is_noisy = self.is_anchored() && self.trip.noise() > TARGET;
-                    let least = if is_noisy { rate / 8 * 7 } else { 0 };
-                    self.settle(delivered.max(least));
-                } else if late * 5 <= before * 4 {
-                    // It shrinks, but there was more of it than could leave in that time. What arrived now is
-                    // what was sent now, no measure of the path.
-                    let delivered = delivered.max(found.delivered);
-                    self.drain(
-                        Finding {
-                            delivered,
-                            loss: 0,
-                            ..found
-                        },
-                        late,
-                        rate,
-                    );
-                } else if found.is_behind() {
-                    // Even of less, not all arrives: the link carries less than we thought.
-                    self.drain(found, late, rate);
-                } else {
-                    self.blame_path(late);
-                    // Where nothing was found that fills the path, or its rate is declared, there may be much more of it.
-                    let is_found = self.capacity.is_some() && !self.is_anchored();
-                    let step = if is_found { 10 } else { STEP_UNKNOWN };
-                    self.go(rate, Phase::Steady { step });
-                }
-            }
+            } => self.judge_draining(found, late, (delay, rate, delivered)),
             Phase::Suspicious => {
                 let phase = Phase::Policed {
                     rate: self.rate,
@@ -155,7 +124,7 @@ impl Control {
     }
 
     /// So much delay is noise. What was found before that was known is not to be relied upon.
-    fn blame_path(&mut self, delay: Duration) {
+    pub(super) fn blame_path(&mut self, delay: Duration) {
         if self.trip.noise() < TARGET
             && !self.is_anchored()
             && self.capacity.take().is_some()
@@ -192,7 +161,7 @@ impl Control {
             let enough = if is_calm || !self.is_anchored() { 1 } else { 2 };
             if self.looks > enough || (is_sure && !self.is_anchored()) {
                 self.looks = 0;
-                self.drain(found, delay, self.rate);
+                self.drain_first(found, delay);
             }
             return;
         }
@@ -230,44 +199,6 @@ impl Control {
         }
     }
 
-    /// Slows down by as much as empties a queue of that delay within the next trial.
-    fn drain(&mut self, found: Finding, delay: Duration, rate: u64) {
-        let mut delivered = self.repaired(found);
-        if self.trip.noise() > TARGET || found.sent < rate / 8 * 7 {
-            // Jitter stretches one trial and squeezes the next; a source that paused did not fill it.
-            delivered = delivered.max(self.delivery);
-        }
-        let delivered = delivered.min(rate);
-        let phase = Phase::Draining {
-            delay,
-            rate,
-            delivered,
-        };
-        let length = self.trip.base().max(Duration::from_millis(20));
-        // Until now, one round trip after what was seen, it went on growing.
-        let excess = (rate - delivered) * 1000 / delivered.max(1);
-        let delay = delay + length * excess.min(2000) as u32 / 1000;
-        let share = (delay.as_nanos() * 1000 / length.as_nanos().max(1)) as u64;
-        let rate = delivered - delivered * share.clamp(100, 500) / 1000;
-        self.go(rate, phase);
-    }
-
-    /// What the link passes, when so much of it arrived.
-    pub(super) fn repaired(&self, found: Finding) -> u64 {
-        let usual = found.loss.min(self.loss).min(500_000);
-        (u128::from(found.delivered) * 1_000_000 / u128::from(1_000_000 - usual)) as u64
-    }
-
-    /// Goes on just under what was delivered.
-    fn settle(&mut self, delivered: u64) {
-        self.capacity = Some(delivered);
-        // Where delay wanders, a queue is seen late.
-        let is_noisy = self.trip.noise() > TARGET && !self.is_anchored();
-        let margin = if is_noisy { 16 } else { 50 };
-        let rate = delivered - delivered / margin;
-        self.go(rate, Phase::Steady { step: 10 });
-    }
-
     fn climb(&mut self, step: u64) {
         let near = self
             .capacity
@@ -277,7 +208,11 @@ impl Control {
             Mode::Declared if self.is_anchored() => 1000,
             Mode::Declared | Mode::Adaptive => 250,
         };
-        let next = if near { 10 } else { (step * 2).min(most) };
+        let next = if near {
+            step.min(20)
+        } else {
+            (step * 2).min(most)
+        };
         self.go(
             self.rate + self.rate / 1000 * step,
             Phase::Steady { step: next },

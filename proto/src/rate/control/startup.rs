@@ -150,7 +150,8 @@ impl Control {
         if is_short && train.best == 0 {
             return self.grow(Train { best, ..train }, 2);
         }
-        self.go(best - best / 14, Phase::Landing);
+        self.capacity = Some(best);
+        self.go(best - best / 32, Phase::Landing);
     }
 
     /// The next train has so many times the bytes.

@@ -15,6 +15,9 @@
 //!                                     slower)
 //! ```
 //!
+//! `Draining` is slow for one trial only; while that is on its way back we go on just under what was delivered. How much
+//! that is, several round trips say where one trial may have been stretched by jitter.
+//!
 //! Noise is also learned without an experiment: from delay that comes while little of a declared rate is sent, and from delay
 //! that shrinks while all that may be is sent.
 //!
@@ -88,6 +91,9 @@ enum Phase {
         delay: Duration,
         rate: u64,
         delivered: u64,
+        /// Bits a second once the slower trial has left and only its acknowledgements are waited for.
+        then: u64,
+        is_over: bool,
     },
     Suspicious,
     Policed {
@@ -171,7 +177,14 @@ impl Control {
 
     /// Bits a second that the connection may put on the wire on average, headers included.
     pub fn rate(&self) -> u64 {
-        self.rate
+        match self.phase {
+            Phase::Draining {
+                then,
+                is_over: true,
+                ..
+            } => then.min(self.ceiling()),
+            _ => self.rate,
+        }
     }
 
     /// Bits a second at which its packets may leave now. The same as [`rate`](Self::rate), but for trains at
@@ -179,7 +192,7 @@ impl Control {
     pub fn pace(&self) -> u64 {
         match &self.phase {
             Phase::Startup(train) => train.pace(&self.trip).clamp(self.floor(), self.ceiling()),
-            _ => self.rate,
+            _ => self.rate(),
         }
     }
 
@@ -197,7 +210,7 @@ impl Control {
         // quinn spreads a window over the round trip: that of a train must let it leave at once.
         let rate = match &self.phase {
             Phase::Startup(train) => train.peak(&self.trip),
-            _ => self.rate,
+            _ => self.rate(),
         };
         (bytes_in(rate, round) + packets).min(WINDOW_MAX)
     }
@@ -231,6 +244,9 @@ impl Control {
         self.trip.sample(now, now.saturating_sub(sent));
         let wire = bytes + self.settings.headers;
         self.arrived.add(wire);
+        if let Phase::Draining { is_over, .. } = &mut self.phase {
+            *is_over |= self.trial.has_left(now);
+        }
         if !self.trial.acked(now, sent, wire, app_limited) {
             return;
         }

@@ -184,6 +184,11 @@ impl Trial {
         false
     }
 
+    /// Whether all of it was sent by now.
+    pub(super) fn has_left(&self, now: Duration) -> bool {
+        now >= self.until
+    }
+
     /// Packets of the trial were lost.
     pub(super) fn lost(&mut self, sent: Duration, packets: u64, bytes: u64) {
         if sent >= self.from && sent < self.until {

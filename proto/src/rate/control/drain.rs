@@ -6,6 +6,9 @@ use super::super::rtt::NOISE_MAX;
 use super::judge::STEP_UNKNOWN;
 use super::{Control, Finding, Phase, TARGET};
 
+/// Slower by so much of a thousand at most.
+const SHARE_MAX: u64 = 500;
+
 /// A drain that ended, and with it what it took for a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drained {
@@ -28,7 +31,8 @@ impl Control {
     }
 
     /// Slows down by as much as empties a queue of that delay within the next trial, where so much was delivered of what
-    /// was sent at `rate`.
+    /// was sent at `rate`. What that needs more than half for is not empty when the trial has left, and we stay slow until
+    /// it is judged.
     fn drain(&mut self, delivered: u64, found: &Finding, delay: Duration, rate: u64) {
         let is_noisy = self.trip.noise() > TARGET;
         // Jitter stretches one trial and squeezes the next; a source that paused did not fill it.
@@ -38,18 +42,27 @@ impl Control {
             delivered
         };
         let delivered = delivered.min(rate);
+        let length = self.trip.base().max(Duration::from_millis(20));
+        let trial = length.max(self.trip.noise() * 4);
+        // Until now, one round trip after what was seen, it went on growing.
+        let excess = (rate - delivered) * 1000 / delivered.max(1);
+        let queue = delay + length * excess.min(2000) as u32 / 1000;
+        let share = (queue.as_nanos() * 1000 / trial.as_nanos()) as u64;
+        let slow = delivered - delivered * share.clamp(100, SHARE_MAX) / 1000;
+        let is_enough = share <= SHARE_MAX;
+        let then = if is_enough {
+            self.below(delivered)
+        } else {
+            slow
+        };
         let phase = Phase::Draining {
             delay,
             rate,
             delivered,
+            then: then.max(self.floor()),
+            is_over: false,
         };
-        let length = self.trip.base().max(Duration::from_millis(20));
-        // Until now, one round trip after what was seen, it went on growing.
-        let excess = (rate - delivered) * 1000 / delivered.max(1);
-        let delay = delay + length * excess.min(2000) as u32 / 1000;
-        let share = (delay.as_nanos() * 1000 / length.as_nanos().max(1)) as u64;
-        let rate = delivered - delivered * share.clamp(100, 500) / 1000;
-        self.go(rate, phase);
+        self.go(slow, phase);
     }
 
     /// A trial of less, in whose second half the delay was `late`. `before` it: the delay, the rate, and what of it arrived.
@@ -103,8 +116,9 @@ impl Control {
         self.drained = Some(Drained { rate, left });
     }
 
-    /// What a drain left of a queue cannot have grown in the round trip in which it went on. Delay that is there again with
-    /// the first packets after it is the path's, and what was taken for a queue before may have been, too.
+    /// What a drain left of a queue cannot have grown in the round trip after it, at no more than what was delivered. Delay
+    /// that is there again with the first packets of the next trial is the path's, and what was taken for a queue before
+    /// may have been, too.
     pub(super) fn doubt_drained(&mut self, found: Finding) {
         let Some(drained) = self.drained.take() else {
             return;
@@ -122,11 +136,15 @@ impl Control {
     /// Goes on just under what was delivered.
     pub(super) fn settle(&mut self, delivered: u64) {
         self.capacity = Some(delivered);
+        self.go(self.below(delivered), Phase::Steady { step: 10 });
+    }
+
+    /// Just under what was delivered.
+    pub(super) fn below(&self, delivered: u64) -> u64 {
         // Where delay wanders, a queue is seen late.
         let is_noisy = self.trip.noise() > TARGET && !self.is_anchored();
         let margin = if is_noisy { 16 } else { 50 };
-        let rate = delivered - delivered / margin;
-        self.go(rate, Phase::Steady { step: 10 });
+        delivered - delivered / margin
     }
 
     /// What the link passes, when so much of it arrived.

@@ -44,6 +44,7 @@ impl Control {
                 delay,
                 rate,
                 delivered,
+                ..
             } => self.judge_draining(found, late, (delay, rate, delivered)),
             Phase::Suspicious => {
                 let phase = Phase::Policed {

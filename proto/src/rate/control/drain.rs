@@ -84,7 +84,8 @@ impl Control {
         let early = found.low_early.saturating_sub(self.trip.base());
         let delay = delay.max(early);
         let arrived = self.repaired(found.arrived, &found);
-        let is_behind = arrived * 5 < self.rate * 4 || (found.is_behind() && late > delay);
+        let is_behind =
+            arrived * 5 < found.sent.min(self.rate) * 4 || (found.is_behind() && late > delay);
         if late * 2 <= delay || late <= self.target_at(rate) {
             self.end_drain(late, rate, delivered, arrived);
         } else if late * 5 <= delay * 4 {

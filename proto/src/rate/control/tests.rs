@@ -72,3 +72,30 @@ fn a_ceiling_lowered_and_raised_is_taken_at_once() {
     control.set(Duration::from_secs(3), Mode::Scavenger, Some(5_000_000));
     assert_eq!(control.rate(), 5_000_000);
 }
+
+#[test]
+fn what_a_source_does_not_send_in_a_drain_is_not_taken_for_a_narrow_path() {
+    const RATE: u64 = 20_000_000;
+    let mut control = Control::new(settings(Mode::Declared, Some(RATE)), Duration::ZERO);
+    let (mut now, mut drains) = (Duration::ZERO, 0);
+    while now < Duration::from_secs(20) {
+        let was_draining = matches!(control.phase, Phase::Draining { .. });
+        // The source has half of the rate to send, and in a drain two fifths of what it may.
+        let share = if was_draining { 40 } else { 100 };
+        let rate = control.rate().min(RATE / 2) * share / 100;
+        let sent = now;
+        now += Duration::from_nanos(1480 * 8 * 1_000_000_000 / rate);
+        // After two seconds others fill the path, whatever we do.
+        let queue = if sent > Duration::from_secs(2) { 60 } else { 0 };
+        let flight = Duration::from_millis(100 + queue);
+        control.handle_ack(sent + flight, sent, 1452, false);
+        drains += u32::from(!was_draining && matches!(control.phase, Phase::Draining { .. }));
+        assert!(
+            control.rate() > RATE / 8,
+            "{} after {now:?}",
+            control.rate()
+        );
+    }
+    assert!(drains > 0, "no queue was suspected");
+    assert!(control.rate() > RATE / 4 * 3, "{}", control.rate());
+}

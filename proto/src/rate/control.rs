@@ -21,9 +21,9 @@
 //! Noise is also learned without an experiment: from delay that comes while little of a declared rate is sent, and from delay
 //! that shrinks while all that may be is sent.
 //!
-//! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a hundredth a trial up to just above what the path once
-//! delivered, then ever faster. The pace is held by the [`Shaper`](super::Shaper); the window only bounds
-//! what is unacknowledged when a path dies.
+//! How `Startup` finds a rate in a few round trips is told in [`startup`]. In `Steady` a rate below the ceiling climbs: by a
+//! hundredth or two a trial up to just above what the path once delivered, then ever faster. The pace is held by the
+//! [`Shaper`](super::Shaper); the window only bounds what is unacknowledged when a path dies.
 
 use std::time::Duration;
 
